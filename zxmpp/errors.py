@@ -1,0 +1,67 @@
+"""What can go wrong, as types. Imports no other zxmpp module.
+
+Rules:
+- Every message says what is wrong, where, in which state, and the remedy.
+- `ZxmppError` is the root of all that zxmpp raises at its users.
+- A handler raises `Refused` or `UserError` to tell the person it answers; any other exception is
+  a fault of the handler: the log gets the traceback, the person a reference to it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClosedError",
+    "ConfigError",
+    "PluginError",
+    "Refused",
+    "SocketError",
+    "StreamError",
+    "UsageError",
+    "UserError",
+    "ZxmppError",
+]
+
+
+class ZxmppError(Exception):
+    """Root of zxmpp's exceptions."""
+
+
+class ConfigError(ZxmppError):
+    """The configuration is wrong: names the file, the table and key, and the remedy."""
+
+
+class PluginError(ZxmppError):
+    """A plugin can't be found, ordered, started or stopped."""
+
+
+class SocketError(ZxmppError):
+    """A ZeroMQ socket can't be opened or used as asked."""
+
+
+class StreamError(ZxmppError):
+    """An XMPP stream can't be opened or used as asked."""
+
+
+class ClosedError(ZxmppError):
+    """The thing was closed on this side; it can't be used any more."""
+
+
+class UserError(ZxmppError):
+    """Raised by a handler: its text is for the person (or peer) that the handler answers."""
+
+
+class UsageError(UserError):
+    """The arguments of a command are wrong: says which, and shows the usage."""
+
+
+class Refused(UserError):
+    """Raised by a handler: the request is declined with an XMPP condition (RFC 6120, 8.3.3).
+
+    `condition` is a defined condition such as ``forbidden``, `kind` one of ``auth``, ``cancel``,
+    ``continue``, ``modify``, ``wait``.
+    """
+
+    def __init__(self, text: str, condition: str = "not-allowed", kind: str = "cancel") -> None:
+        super().__init__(text)
+        self.condition = condition
+        self.kind = kind

@@ -1,0 +1,229 @@
+"""Order within a conversation, concurrency across conversations, bounds on both.
+
+Imports no other zxmpp module.
+
+Rules:
+- The jobs of one lane run one after another, in the order of submission. Lanes do not wait for
+  each other.
+- A job that may run inline does so when its lane is idle; any other waits for a worker. A worker
+  is a task that runs ready lanes, one after another: there is no task per job.
+- A worker that has run for a time slice lets the loop turn before it goes on.
+- Everything has a bound: jobs per lane, jobs of all lanes, workers. `submit` says FULL instead of
+  growing, unless it is told to `force` (for a source that will be paused at once).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from time import perf_counter
+from typing import Generic, TypeVar
+
+__all__ = ["Lanes"]
+
+log = logging.getLogger(__name__)
+
+J = TypeVar("J")
+
+#: Seconds that a worker may run jobs which never suspend before the loop turns.
+TIME_SLICE = 0.005
+#: Jobs between two looks at the clock.
+CLOCK_EVERY = 32
+#: Workers that stay when there is nothing to do.
+SPARE_WORKERS = 4
+
+
+class _Lane(Generic[J]):
+    __slots__ = ("key", "queue", "rest")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.queue: deque[J] = deque()
+        #: What a job that began inline has left to await; it comes before the queue.
+        self.rest: Awaitable[None] | None = None
+
+
+class Lanes(Generic[J]):
+    """The lanes of one owner. A lane exists from its first job to its last.
+
+    `run(job)` begins a job: it returns None when the job is done, or an awaitable of the rest. It
+    must not raise. `relief()` is called when jobs have gone and there is room again; it is asked
+    for with `tell_relief`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[J], Awaitable[None] | None],
+        *,
+        lane_limit: int = 100,
+        total_limit: int = 2000,
+        workers: int = 200,
+        relief: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.lane_limit = lane_limit
+        self.total_limit = total_limit
+        #: Jobs that were submitted and have not begun.
+        self.waiting = 0
+        #: Set to be told of room by a call of `relief`.
+        self.tell_relief = False
+        self._run = run
+        self._relief = relief
+        self._max_workers = workers
+        self._lanes: dict[Hashable, _Lane[J]] = {}
+        self._ready: deque[_Lane[J]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._idle: list[asyncio.Future[None]] = []
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many lanes have work."""
+        return len(self._lanes)
+
+    @property
+    def workers(self) -> int:
+        """How many tasks there are."""
+        return len(self._workers)
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def depth(self, key: Hashable) -> int:
+        """How many jobs wait in the lane `key`."""
+        lane = self._lanes.get(key)
+        return 0 if lane is None else len(lane.queue)
+
+    def crowded(self, key: Hashable) -> bool:
+        """Whether the lane `key`, or the owner as a whole, is at its bound."""
+        return self.waiting >= self.total_limit or self.depth(key) >= self.lane_limit
+
+    def roomy(self, key: Hashable) -> bool:
+        """Whether the lane `key` and the owner are at most half full."""
+        return self.waiting * 2 <= self.total_limit and self.depth(key) * 2 <= self.lane_limit
+
+    def submit(self, key: Hashable, job: J, inline: bool, force: bool = False) -> bool:
+        """Give `job` to the lane `key`. False if the lane is full (or closed): nothing was kept.
+
+        With `inline` the job begins at once if the lane is idle.
+        """
+        lane = self._lanes.get(key)
+        if lane is not None:
+            # Busy: in turn.
+            if not force and (
+                len(lane.queue) >= self.lane_limit or self.waiting >= self.total_limit
+            ):
+                return False
+            self.waiting += 1
+            lane.queue.append(job)
+            return True
+        if self._closed or (self.waiting >= self.total_limit and not force):
+            return False
+        lane = self._lanes[key] = _Lane(key)
+        if inline:
+            # While it runs the lane exists, so what it causes in its own lane waits its turn.
+            lane.rest = self._run(job)
+            if lane.rest is None and not lane.queue:
+                del self._lanes[key]
+                return True
+        else:
+            self.waiting += 1
+            lane.queue.append(job)
+        self._ready.append(lane)
+        self._call_worker()
+        return True
+
+    def _call_worker(self) -> None:
+        while self._idle:
+            wake = self._idle.pop()
+            if not wake.done():
+                wake.set_result(None)
+                return
+        if len(self._workers) < self._max_workers and not self._closed:
+            task = asyncio.get_running_loop().create_task(self._work(), name=f"lanes {self.name}")
+            self._workers.add(task)
+            task.add_done_callback(self._worker_ended)
+
+    def _worker_ended(self, task: asyncio.Task[None]) -> None:
+        self._workers.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error(
+                "a worker of the lanes of %s failed: this is a bug", self.name, exc_info=error
+            )
+        if self._ready and not self._closed:
+            self._call_worker()
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._closed:
+            if not self._ready:
+                if len(self._idle) >= SPARE_WORKERS:
+                    return
+                wake = loop.create_future()
+                self._idle.append(wake)
+                await wake
+                continue
+            await self._work_lane(self._ready.popleft())
+
+    async def _work_lane(self, lane: _Lane[J]) -> None:
+        run, queue = self._run, lane.queue
+        try:
+            if lane.rest is not None:
+                rest, lane.rest = lane.rest, None
+                await rest
+            slice_end = perf_counter() + TIME_SLICE
+            jobs = 0
+            while queue:
+                job = queue.popleft()
+                self.waiting -= 1
+                begun = run(job)
+                if begun is not None:
+                    await begun
+                    slice_end = perf_counter() + TIME_SLICE
+                jobs += 1
+                if jobs % CLOCK_EVERY == 0:
+                    if self.tell_relief and self._relief is not None:
+                        self._relief()
+                    if perf_counter() > slice_end:
+                        await asyncio.sleep(0)
+                        slice_end = perf_counter() + TIME_SLICE
+        finally:
+            if queue and not self._closed:
+                # This worker is being cancelled: another one takes the rest of the lane.
+                self._ready.append(lane)
+            else:
+                self._lanes.pop(lane.key, None)
+            if self.tell_relief and self._relief is not None:
+                self._relief()
+
+    async def close(self, grace: float = 5.0) -> list[J]:
+        """Take no more, cancel what runs, wait `grace` seconds for it; returns what never began."""
+        self._closed = True
+        left = [job for lane in self._lanes.values() for job in lane.queue]
+        for lane in self._lanes.values():
+            lane.queue.clear()
+            if isinstance(lane.rest, Coroutine):
+                lane.rest.close()
+        self._lanes.clear()
+        self._ready.clear()
+        self.waiting = 0
+        for wake in self._idle:
+            wake.cancel()
+        self._idle.clear()
+        current = asyncio.current_task()
+        workers = [task for task in self._workers if task is not current]
+        for task in workers:
+            task.cancel()
+        if workers:
+            _, stuck = await asyncio.wait(workers, timeout=grace)
+            if stuck:
+                log.error(
+                    "%d handlers of %s ignore their cancellation after %.1f s; they are left alone",
+                    len(stuck), self.name, grace,
+                )  # fmt: skip
+        if self._relief is not None:
+            self._relief()
+        return left
