@@ -189,7 +189,7 @@ class Pipeline:
         return owner
 
     def add(self, route: Route) -> Entry[Route]:
-        """Put `route` into the index; `remove` of what comes back takes it out."""
+        """Put `route` into the index; `close` of what comes back takes it out."""
         return self._index.add(route, route.keys, route.prefix)
 
     async def release(self, owner: Owner, grace: float = 5.0) -> None:

@@ -22,7 +22,7 @@ MAX_PLANS = 1024
 
 
 class Entry(Generic[T]):
-    """One item in an index, and where it stands. `remove` takes it out; idempotent."""
+    """One item in an index, and where it stands. `close` takes it out; idempotent."""
 
     __slots__ = ("_removed", "item", "keys", "prefix", "sequence")
 
@@ -40,7 +40,7 @@ class Entry(Generic[T]):
         self.sequence = sequence
         self._removed: Callable[[Entry[T]], None] | None = removed
 
-    def remove(self) -> None:
+    def close(self) -> None:
         if self._removed is not None:
             removed, self._removed = self._removed, None
             removed(self)

@@ -1,0 +1,230 @@
+"""What a person types, turned into a function's arguments; and the usage that says how.
+
+Rules, in the order of the function's parameters:
+- A parameter annotated `Call` or `StanzaEvent` is given, not typed.
+- A positional parameter takes one word. Words are split as a POSIX shell splits them: quotes keep
+  a word together. A default makes it optional.
+- ``*words: T`` takes all further words, each as a T.
+- A keyword-only parameter of type str (at most one: ``*, text: str``) takes the rest of the line
+  as it was typed.
+- Types: str, int, float, bool, Literal, Enum (by value), JID, date and datetime (ISO 8601), ``X |
+  None``, and whatever else msgspec converts from a string.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+import types
+import typing
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Literal
+
+import msgspec
+from slixmpp.jid import JID, InvalidJID
+
+from zxmpp.commands.call import Call
+from zxmpp.errors import PluginError, UsageError
+from zxmpp.event import StanzaEvent
+
+__all__ = ["Parameter", "Signature"]
+
+_REQUIRED = inspect.Parameter.empty
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One parameter that is typed by the caller."""
+
+    name: str
+    type: Any
+    default: Any = _REQUIRED
+    #: Takes all further words.
+    many: bool = False
+    #: Takes the rest of the line.
+    rest: bool = False
+
+    @property
+    def required(self) -> bool:
+        return self.default is _REQUIRED and not self.many
+
+    def convert(self, word: str) -> Any:
+        """`word` as this parameter's type. ValueError says what it should have been."""
+        try:
+            return msgspec.convert(word, self.type, strict=False, dec_hook=_decode)
+        except (msgspec.ValidationError, InvalidJID, ValueError) as error:
+            raise ValueError(f"{word!r} is not {_wanted(self.type)}") from error
+
+    def usage(self) -> str:
+        label = self.name
+        if (choices := _choices(self.type)) and len(choices) <= 6:
+            label = "|".join(choices)
+        if self.many:
+            return f"[{label} ...]"
+        if self.rest:
+            label += " ..."
+        return f"<{label}>" if self.required else f"[{label}]"
+
+
+def _decode(wanted: type, value: Any) -> Any:
+    if wanted is JID:
+        return JID(value)
+    raise NotImplementedError(f"a word can't become a {wanted!r}")
+
+
+def _bare(annotation: Any) -> Any:
+    """`annotation` without ``| None``."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        kept = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
+        if len(kept) == 1:
+            return kept[0]
+    return annotation
+
+
+def _choices(annotation: Any) -> list[str]:
+    annotation = _bare(annotation)
+    if typing.get_origin(annotation) is Literal:
+        return [str(choice) for choice in typing.get_args(annotation)]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [str(member.value) for member in annotation]
+    return []
+
+
+_NAMES = {int: "a whole number", float: "a number", bool: "true or false", JID: "a JID"}
+
+
+def _wanted(annotation: Any) -> str:
+    if choices := _choices(annotation):
+        return "one of " + ", ".join(choices)
+    bare = _bare(annotation)
+    return _NAMES.get(bare) or f"a {getattr(bare, '__name__', bare)}"
+
+
+class Signature:
+    """The arguments of one command. `given` are the names of parameters that get the call."""
+
+    def __init__(self, function: Callable[..., Any], command: str) -> None:
+        self.command = command
+        self.parameters: list[Parameter] = []
+        self._given: dict[str, bool] = {}
+        try:
+            hints = typing.get_type_hints(inspect.unwrap(function))
+        except NameError as error:
+            raise PluginError(
+                f"command {command!r} ({function.__qualname__}): its annotations can't be read: "
+                f"{error}. Import the name at run time, not only for type checking"
+            ) from error
+        for parameter in inspect.signature(function).parameters.values():
+            self._add(parameter, hints.get(parameter.name, str))
+
+    def _add(self, parameter: inspect.Parameter, annotation: Any) -> None:
+        kind, name = parameter.kind, parameter.name
+        if isinstance(annotation, type) and issubclass(annotation, (Call, StanzaEvent)):
+            if kind is parameter.POSITIONAL_ONLY or kind is parameter.VAR_POSITIONAL:
+                raise PluginError(
+                    f"command {self.command!r}: {name!r} must have a name to be given"
+                )
+            self._given[name] = issubclass(annotation, Call)
+            return
+        if kind is parameter.VAR_KEYWORD:
+            raise PluginError(
+                f"command {self.command!r}: nobody can type **{name}; name the parameters"
+            )
+        rest = kind is parameter.KEYWORD_ONLY
+        if rest and (annotation is not str or any(known.rest for known in self.parameters)):
+            raise PluginError(
+                f"command {self.command!r}: {name!r} is keyword-only, so it takes the rest of the "
+                f"line: there can be one such parameter, and its type is str"
+            )
+        many = kind is parameter.VAR_POSITIONAL
+        if rest and any(known.many for known in self.parameters):
+            raise PluginError(
+                f"command {self.command!r}: {name!r} comes after *words: none is left"
+            )
+        self.parameters.append(Parameter(name, annotation, parameter.default, many, rest))
+
+    @property
+    def usage(self) -> str:
+        return " ".join((self.command, *(parameter.usage() for parameter in self.parameters)))
+
+    def bind(self, text: str, call: Call) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments for `text`. UsageError says which argument is wrong, and the usage."""
+        named: dict[str, Any] = {
+            name: call if wants_call else call.event for name, wants_call in self._given.items()
+        }
+        words = _Words(text, self)
+        args: list[Any] = []
+        for parameter in self.parameters:
+            if parameter.rest:
+                line = words.rest()
+                if line or not parameter.required:
+                    named[parameter.name] = line or parameter.default
+                    continue
+                raise self.wrong(f"{parameter.name} is missing")
+            if parameter.many:
+                while (word := words.next()) is not None:
+                    args.append(self._convert(parameter, word))
+                continue
+            word = words.next()
+            if word is not None:
+                value = self._convert(parameter, word)
+            elif parameter.required:
+                raise self.wrong(f"{parameter.name} is missing")
+            else:
+                value = parameter.default
+            if self._given:
+                # A given parameter may stand between: names put each value in its place.
+                named[parameter.name] = value
+            else:
+                args.append(value)
+        if (surplus := words.next()) is not None:
+            raise self.wrong(f"{surplus!r} is one word too many; quote what belongs together")
+        return args, named
+
+    def _convert(self, parameter: Parameter, word: str) -> Any:
+        try:
+            return parameter.convert(word)
+        except ValueError as error:
+            raise self.wrong(f"{parameter.name}: {error}") from error
+
+    def wrong(self, what: str) -> UsageError:
+        return UsageError(f"{what}. Usage: {self.usage}")
+
+
+class _Words:
+    """Shell words, one by one, with the rest of the line at hand."""
+
+    _SPACE = re.compile(r"\s*")
+
+    def __init__(self, text: str, signature: Signature) -> None:
+        self._text = text
+        self._at = 0
+        self._signature = signature
+
+    def next(self) -> str | None:
+        match = self._SPACE.match(self._text, self._at)
+        start = match.end() if match else self._at
+        if start >= len(self._text):
+            return None
+        end, quote = start, ""
+        while end < len(self._text) and (quote or not self._text[end].isspace()):
+            char = self._text[end]
+            if char == "\\" and quote != "'":
+                end += 1
+            elif char == quote:
+                quote = ""
+            elif not quote and char in "\"'":
+                quote = char
+            end += 1
+        try:
+            word = "".join(shlex.split(self._text[start:end])) if end > start else ""
+        except ValueError as error:
+            raise self._signature.wrong(f"a quote is not closed in {self._text!r}") from error
+        self._at = end
+        return word
+
+    def rest(self) -> str:
+        line = self._text[self._at :].strip()
+        self._at = len(self._text)
+        return line
