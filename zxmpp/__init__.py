@@ -1,0 +1,86 @@
+"""zxmpp: chat automation over XMPP with backend workers over ZeroMQ. The public names.
+
+A name is imported when it is first used: a worker or a test collection that needs no XMPP does
+not pay for it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zxmpp.app import App, attach
+    from zxmpp.commands import Call
+    from zxmpp.config import Settings, load
+    from zxmpp.errors import (
+        ClosedError,
+        ConfigError,
+        PluginError,
+        Refused,
+        SocketError,
+        StreamError,
+        UsageError,
+        UserError,
+        ZxmppError,
+    )
+    from zxmpp.event import (
+        HANDLED,
+        Event,
+        FramesEvent,
+        Lifecycle,
+        LifecycleEvent,
+        StanzaEvent,
+    )
+    from zxmpp.plugin import NoConfig, Plugin, command, every, on
+
+__all__ = [
+    "HANDLED",
+    "App",
+    "Call",
+    "ClosedError",
+    "ConfigError",
+    "Event",
+    "FramesEvent",
+    "Lifecycle",
+    "LifecycleEvent",
+    "NoConfig",
+    "Plugin",
+    "PluginError",
+    "Refused",
+    "Settings",
+    "SocketError",
+    "StanzaEvent",
+    "StreamError",
+    "UsageError",
+    "UserError",
+    "ZxmppError",
+    "attach",
+    "command",
+    "every",
+    "load",
+    "on",
+]
+
+#: Where the public names are made; `errors` and `event` have what is not listed.
+_HOMES = {
+    "App": "app",
+    "Call": "commands",
+    "NoConfig": "plugin",
+    "Plugin": "plugin",
+    "Settings": "config",
+    "attach": "app",
+    "command": "plugin",
+    "every": "plugin",
+    "load": "config",
+    "on": "plugin",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    errors = import_module("zxmpp.errors")
+    home = _HOMES.get(name) or ("errors" if name in errors.__all__ else "event")
+    value = globals()[name] = getattr(import_module(f"zxmpp.{home}"), name)
+    return value

@@ -1,0 +1,293 @@
+"""App: puts streams, sockets and plugins on one loop. The one composition root.
+
+Rules:
+- Start: sockets bind, then plugins, then streams connect. What fails undoes what was started.
+- Stop: sockets stop reading, what runs may end within the drain time, plugins are unloaded, streams
+  and sockets close. Each step has a bound. A second signal skips the waiting.
+- An XMPP server that is down does not stop the start, nor the ZeroMQ side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zxmpp.commands import Commands
+from zxmpp.config import Settings, load
+from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
+from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
+from zxmpp.guards import Dedupe, RateLimit, judge_marks
+from zxmpp.loader import Loader
+from zxmpp.pipeline import Pipeline
+from zxmpp.sockets import SocketSettings, SocketSource
+from zxmpp.streams import AttachedStream, BaseStream, Stream, read_secret
+
+__all__ = ["App", "attach"]
+
+log = logging.getLogger(__name__)
+
+
+class _AppSource:
+    """The source of the app's own life-cycle events; nothing can be answered to it."""
+
+    name = "app"
+    pausable = False
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+    def answer(self, event: Event, reply: Any) -> None:
+        raise ValueError("a life-cycle event of the app has no sender to answer")
+
+    def fail(self, event: Event, failure: Any) -> bool:
+        return False
+
+
+class App:
+    """One bot: its streams, sockets, plugins and pipeline.
+
+    `settings` is a `Settings` or the path of a TOML file. Use it as ``async with App(...)``, or
+    call `run` to serve until SIGTERM or SIGINT.
+    """
+
+    def __init__(self, settings: Settings | str | Path | None = None) -> None:
+        if isinstance(settings, str | Path):
+            settings = load(settings)
+        self.settings = settings or Settings()
+        bounds = self.settings.pipeline
+        self.pipeline = Pipeline(
+            lane_limit=bounds.lane_limit,
+            total_limit=bounds.total_limit,
+            workers=bounds.workers,
+            timeout=bounds.timeout,
+            slow_step=bounds.slow_step,
+        )
+        self.pipeline.guard(StanzaEvent, judge_marks)
+        self.pipeline.guard(StanzaEvent, Dedupe())
+        if self.settings.guards.rate:
+            guards = self.settings.guards
+            self.pipeline.guard(StanzaEvent, RateLimit(guards.rate, guards.burst))
+        self.commands = Commands(
+            self.pipeline, self.settings.commands.prefix, self.settings.roles
+        )
+        self.plugins = Loader(self)
+        self.streams: dict[str, BaseStream] = {}
+        self.sockets: dict[str, SocketSource] = {}
+        self._source = _AppSource()
+        self._started = False
+        self._stopping: asyncio.Task[None] | None = None
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    def add_stream(self, stream: BaseStream) -> BaseStream:
+        """Make `stream` (whose sink is this app's pipeline) part of the app."""
+        if stream.name in self.streams:
+            raise StreamError(f"there is a stream {stream.name!r} already; give it another name")
+        self.streams[stream.name] = stream
+        return stream
+
+    def open_socket(self, settings: SocketSettings) -> SocketSource:
+        """Open a socket and let what it receives flow through the pipeline."""
+        if settings.name in self.sockets:
+            raise SocketError(f"there is a socket {settings.name!r} already; give it another name")
+        source = SocketSource(settings, settings.name, self.pipeline.receive)
+        self.sockets[settings.name] = source
+        return source
+
+    def close_socket(self, name: str) -> None:
+        """Close a socket that `open_socket` opened."""
+        source = self.sockets.pop(name, None)
+        if source is not None:
+            source.close()
+
+    def stream(self, name: str = "") -> BaseStream:
+        """The stream `name`; without a name, the only one. StreamError if there is none such."""
+        if not name and len(self.streams) == 1:
+            return next(iter(self.streams.values()))
+        if name in self.streams:
+            return self.streams[name]
+        known = ", ".join(self.streams) or "none"
+        what = f"no stream {name!r}" if name else "no name given"
+        raise StreamError(f"{what}, and there is not just one stream (there is: {known}); name one")
+
+    def socket(self, name: str) -> SocketSource:
+        """The socket `name`. SocketError if there is none such."""
+        if name in self.sockets:
+            return self.sockets[name]
+        known = ", ".join(self.sockets) or "none"
+        raise SocketError(f"no socket {name!r} (there is: {known}); add [sockets.{name}]")
+
+    def need_xep(self, xep: str, plugin: str) -> None:
+        """See that slixmpp's plugin `xep` is registered on every stream."""
+        for stream in self.streams.values():
+            try:
+                stream.need_xep(xep)
+            except StreamError as error:
+                raise PluginError(f"plugin {plugin!r} depends on {xep!r}: {error}") from error
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bring everything up. Returns when streams are connecting, not when they are online."""
+        if self._started:
+            raise ClosedError("this app was started already; make a new one")
+        self._started = True
+        try:
+            for settings in self.settings.sockets.values():
+                self.open_socket(settings)
+            for name, stream_settings in self.settings.streams.items():
+                secret = read_secret(name, stream_settings)
+                self.add_stream(
+                    Stream(
+                        name, stream_settings, secret, self.pipeline.receive, self.pipeline.wants
+                    )
+                )
+            await self.plugins.load_all(self.settings.plugins)
+            for stream in self.streams.values():
+                stream.start()
+        except BaseException:
+            await self.stop(drain=0)
+            raise
+        self._tell(Lifecycle.STARTED)
+
+    def _tell(self, what: Lifecycle) -> None:
+        keys = ("lifecycle", ("lifecycle", str(what)))
+        self.pipeline.receive([LifecycleEvent(self._source, keys, "app", "app", what, "app")])
+
+    async def online(self, timeout: float = 30.0) -> None:
+        """Wait until every stream is online and its rooms are joined. TimeoutError says which is
+        not, and in which state it is."""
+        waits = [asyncio.ensure_future(stream.ready.wait()) for stream in self.streams.values()]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=timeout)
+            for wait in late:
+                wait.cancel()
+            if late:
+                states = ", ".join(f"{s.name}: {s.state}" for s in self.streams.values())
+                raise TimeoutError(f"not online after {timeout:g} s ({states}); see the log")
+
+    async def stop(self, drain: float | None = None) -> None:
+        """Take everything down: see the module's rules. `drain` is in seconds."""
+        if self._stopping is None:
+            limit = self.settings.app.drain_seconds if drain is None else drain
+            self._stopping = asyncio.ensure_future(self._stop(limit))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, drain: float) -> None:
+        self._tell(Lifecycle.STOPPING)
+        for source in self.sockets.values():
+            source.pause()
+        if not await self.pipeline.settle(drain) and drain:
+            log.warning(
+                "%d handlers still ran after the drain time of %g s; they are cancelled",
+                self.pipeline.in_flight, drain,
+            )  # fmt: skip
+        await self.plugins.unload_all()
+        for stream in self.streams.values():
+            try:
+                await stream.stop(min(drain, 5.0))
+            except Exception:
+                log.exception("stream %s failed to stop", stream.name)
+        for name in list(self.sockets):
+            self.close_socket(name)
+        await self.pipeline.close()
+        log.info("stopped")
+
+    async def run(self) -> None:
+        """Start, serve until SIGTERM or SIGINT, stop. A second signal stops at once."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        signals = 0
+
+        def on_signal() -> None:
+            nonlocal signals
+            signals += 1
+            ended.set()
+            if signals == 1:
+                log.info("stopping; a second signal stops at once")
+            else:
+                forced.set()
+
+        forced = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        try:
+            await self.start()
+            await ended.wait()
+            stop = asyncio.ensure_future(self.stop())
+            force = asyncio.ensure_future(forced.wait())
+            await asyncio.wait({stop, force}, return_when=asyncio.FIRST_COMPLETED)
+            force.cancel()
+            if stop.done():
+                stop.result()
+            else:
+                log.warning("stopped at once: %d handlers were cut off", self.pipeline.in_flight)
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    async def __aenter__(self) -> App:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts of every part, by name: ``pipeline``, ``streams``, ``sockets``."""
+        return {
+            "pipeline": self.pipeline.statistics(),
+            "streams": {name: stream.statistics() for name, stream in self.streams.items()},
+            "sockets": {name: source.statistics() for name, source in self.sockets.items()},
+        }
+
+
+def attach(
+    xmpp: Any,
+    settings: Settings | str | Path | None = None,
+    *,
+    plugins: Sequence[str] | Mapping[str, dict[str, Any]] = (),
+    name: str = "xmpp",
+) -> App:
+    """Put a pipeline, sockets and plugins on an existing slixmpp ClientXMPP or ComponentXMPP.
+
+    The bot keeps its class, its handlers and its own connection; zxmpp adds one handler to it.
+    `settings` may have everything but streams; `plugins` are named as in ``use``. The app starts as
+    soon as the loop of `xmpp` runs; `app.start()` may be awaited before that instead.
+    """
+    import msgspec
+
+    from zxmpp.config import PluginSettings
+
+    app = App(settings)
+    if app.settings.streams:
+        raise ConfigError(
+            "attach: the settings have [streams]; here the stream is the one that is attached to. "
+            "Take them out, or use App"
+        )
+    tables = plugins if isinstance(plugins, Mapping) else {use: {} for use in plugins}
+    if tables:
+        more = {
+            use.partition(":")[2].lower() or use: PluginSettings(use, dict(table))
+            for use, table in tables.items()
+        }
+        app.settings = msgspec.structs.replace(
+            app.settings, plugins={**app.settings.plugins, **more}
+        )
+    app.add_stream(AttachedStream(name, xmpp, app.pipeline.receive, app.pipeline.wants))
+
+    async def start() -> None:
+        if not app._started:
+            try:
+                await app.start()
+            except ZxmppError:
+                log.exception("attach: the app on %s could not start", xmpp.boundjid.bare)
+
+    task = xmpp.loop.create_task(start())
+    app._starter = task
+    return app
