@@ -91,12 +91,16 @@ class App:
         self.streams[stream.name] = stream
         return stream
 
-    def open_socket(self, settings: SocketSettings) -> SocketSource:
-        """Open a socket and let what it receives flow through the pipeline."""
-        if settings.name in self.sockets:
-            raise SocketError(f"there is a socket {settings.name!r} already; give it another name")
-        source = SocketSource(settings, settings.name, self.pipeline.receive)
-        self.sockets[settings.name] = source
+    def open_socket(
+        self, name: str, settings: SocketSettings | Mapping[str, Any]
+    ) -> SocketSource:
+        """Open a socket and let what it receives flow through the pipeline. `settings` may be a
+        table with the keys of ``[sockets.NAME]``."""
+        if name in self.sockets:
+            raise SocketError(f"there is a socket {name!r} already; give it another name")
+        if not isinstance(settings, SocketSettings):
+            settings = SocketSettings.from_table(name, dict(settings))
+        source = self.sockets[name] = SocketSource(settings, name, self.pipeline.receive)
         return source
 
     def close_socket(self, name: str) -> None:
@@ -138,8 +142,8 @@ class App:
             raise ClosedError("this app was started already; make a new one")
         self._started = True
         try:
-            for settings in self.settings.sockets.values():
-                self.open_socket(settings)
+            for name, socket_settings in self.settings.sockets.items():
+                self.open_socket(name, socket_settings)
             for name, stream_settings in self.settings.streams.items():
                 secret = read_secret(name, stream_settings)
                 self.add_stream(

@@ -489,6 +489,11 @@ class Pipeline:
             return False
         return True
 
+    async def close(self, grace: float = 5.0) -> None:
+        """End all that runs, for whomever."""
+        for owner in list(self._owners.values()):
+            await self.release(owner, grace)
+
     def statistics(self) -> PipelineStatistics:
         owners = self._owners.values()
         return PipelineStatistics(

@@ -25,6 +25,8 @@ from zxmpp.pipeline import Route
 if TYPE_CHECKING:
     from zxmpp.app import App
     from zxmpp.pipeline import Owner
+    from zxmpp.sockets import SocketSource
+    from zxmpp.streams import BaseStream
 
 __all__ = [
     "CommandMark",
@@ -360,6 +362,29 @@ class Plugin:
 
     # -- what a plugin uses ---------------------------------------------------------------------
 
+    def stream(self, name: str = "") -> BaseStream:
+        """The stream `name`; without a name, the only one. StreamError if there is none such."""
+        return self.app.stream(name)
+
+    def socket(self, name: str) -> SocketSource:
+        """The socket ``[sockets.NAME]``. SocketError if there is none such."""
+        return self.app.socket(name)
+
+    def open_socket(self, name: str, **table: Any) -> SocketSource:
+        """Open a socket of this plugin's own: the keys are those of ``[sockets.NAME]``. What it
+        receives comes to ``on.frames(NAME)`` handlers."""
+        source = self.app.open_socket(name, table)
+        self.own(SocketHandle(self.app, name))
+        return source
+
+    def say(self, to: str, body: str, *, stream: str = "") -> None:
+        """Send a message to a JID, or to a room that the stream is in."""
+        self.app.stream(stream).say(to, body)
+
+    def count(self, reason: str) -> None:
+        """Count something by name, above all what is dropped: it shows in the statistics."""
+        self._owner.counts[reason] += 1
+
     def plugin(self, name: str) -> Plugin:
         """Another loaded plugin. PluginError if it is not loaded: declare it in `dependencies`."""
         return self.app.plugins.get(name)
@@ -398,6 +423,17 @@ class Owned:
     def close(self) -> Any:
         self._among.pop(id(self), None)
         return self.handle.close()
+
+
+class SocketHandle:
+    """A socket of the app as something to close."""
+
+    def __init__(self, app: App, name: str) -> None:
+        self._app = app
+        self._name = name
+
+    def close(self) -> None:
+        self._app.close_socket(self._name)
 
 
 class TaskHandle:

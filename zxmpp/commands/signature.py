@@ -14,7 +14,7 @@ Rules, in the order of the function's parameters:
 from __future__ import annotations
 
 import inspect
-import re
+import io
 import shlex
 import types
 import typing
@@ -195,36 +195,20 @@ class Signature:
 class _Words:
     """Shell words, one by one, with the rest of the line at hand."""
 
-    _SPACE = re.compile(r"\s*")
-
     def __init__(self, text: str, signature: Signature) -> None:
-        self._text = text
-        self._at = 0
+        self._stream = io.StringIO(text)
+        self._lexer = shlex.shlex(self._stream, posix=True)
+        self._lexer.whitespace_split = True
+        self._lexer.commenters = ""
         self._signature = signature
 
     def next(self) -> str | None:
-        match = self._SPACE.match(self._text, self._at)
-        start = match.end() if match else self._at
-        if start >= len(self._text):
-            return None
-        end, quote = start, ""
-        while end < len(self._text) and (quote or not self._text[end].isspace()):
-            char = self._text[end]
-            if char == "\\" and quote != "'":
-                end += 1
-            elif char == quote:
-                quote = ""
-            elif not quote and char in "\"'":
-                quote = char
-            end += 1
         try:
-            word = "".join(shlex.split(self._text[start:end])) if end > start else ""
+            return self._lexer.get_token()
         except ValueError as error:
-            raise self._signature.wrong(f"a quote is not closed in {self._text!r}") from error
-        self._at = end
-        return word
+            raise self._signature.wrong(
+                "a quote or a backslash is not closed; put quotes around what contains it"
+            ) from error
 
     def rest(self) -> str:
-        line = self._text[self._at :].strip()
-        self._at = len(self._text)
-        return line
+        return self._stream.read().strip()

@@ -21,10 +21,10 @@ __all__ = ["make_certificate"]
 _TIMEOUT_S = 30
 
 
-def make_certificate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
-    """Make ``cert.pem`` and ``key.pem`` in `folder`, for the DNS `names` and for 127.0.0.1.
+def make_certificate(certificate: Path, key: Path, names: Sequence[str]) -> None:
+    """Write a `certificate` and its `key`, in PEM, for the DNS `names` and for 127.0.0.1.
 
-    Returns the paths of certificate and key. Raises ZxmppError if that is not possible.
+    Raises ZxmppError if that is not possible.
     """
     program = shutil.which("openssl")
     if program is None:
@@ -32,7 +32,6 @@ def make_certificate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
             "A private server with tls=True needs the program `openssl` to make its certificate: "
             "apt-get install openssl, or leave tls=True out."
         )
-    certificate, key = folder / "cert.pem", folder / "key.pem"
     key.touch(mode=0o600)
     addresses = [*(f"DNS:{name}" for name in names), "IP:127.0.0.1"]
     command = [
@@ -43,8 +42,12 @@ def make_certificate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
         "-keyout", os.fspath(key), "-out", os.fspath(certificate),
     ]  # fmt: skip
     done = subprocess.run(
-        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT_S
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=_TIMEOUT_S,
     )
     if done.returncode:
         raise ZxmppError(f"openssl could not make a certificate: {done.stderr.strip()}")
-    return certificate, key

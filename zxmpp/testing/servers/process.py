@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -28,7 +27,12 @@ class Process:
     """A child process whose output is appended to `log_path`."""
 
     def __init__(
-        self, command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log_path: Path
+        self,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        log_path: Path,
     ) -> None:
         self._log_path = log_path
         #: Where in the log this run begins, in bytes: earlier runs are of no interest.
@@ -84,7 +88,5 @@ def _tied_to_this_process() -> list[str]:
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None or threading.current_thread() is not threading.main_thread():
-        return []
-    if os.name != "posix":  # pragma: no cover
         return []
     return [setpriv, "--pdeathsig", "KILL"]

@@ -1,0 +1,1 @@
+"""Runnable examples; ``zxmpp demo`` runs hello/."""

@@ -1,0 +1,5 @@
+"""``python -m zxmpp.cli``"""
+
+from zxmpp.cli import main
+
+main()
