@@ -39,7 +39,7 @@ class ServerError(ZxmppError):
     """A private server can't be started or used: says which, why, and the remedy."""
 
 
-class PortTaken(Exception):  # noqa: N818 (it is caught here, and never seen by users)
+class PortTaken(Exception):
     """The server found one of its ports in use."""
 
 

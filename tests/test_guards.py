@@ -1,0 +1,67 @@
+"""What a guard stops, and that its memory stays bounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import zxmpp.guards
+from zxmpp.event import StanzaEvent
+from zxmpp.guards import Dedupe, RateLimit, judge_marks
+
+from .conftest import FakeSource
+
+SOURCE = FakeSource(pausable=False)
+
+
+def message(sender: str = "alice@localhost", **fields: Any) -> StanzaEvent:
+    return StanzaEvent(
+        SOURCE, ("message",), sender, sender, None, "message", "chat", sender, "bot@localhost",
+        **{"body": "hi", **fields},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mark", ["own-echo", "carbon", "history", "delayed"])
+def test_marks_stop(mark: str) -> None:
+    verdict = judge_marks(message(marks=frozenset({mark})))
+    assert verdict is not None
+    assert verdict.reason == mark
+    assert verdict.failure is None  # answering an echo or a carbon could loop
+
+
+def test_a_fresh_message_passes() -> None:
+    assert judge_marks(message()) is None
+
+
+def test_duplicates_by_room_and_id() -> None:
+    guard = Dedupe(size=2)
+    assert guard(message(room="r@rooms", stanza_id="1")) is None
+    assert guard(message(room="other@rooms", stanza_id="1")) is None
+    verdict = guard(message(room="r@rooms", stanza_id="1"))
+    assert verdict is not None
+    assert verdict.reason == "duplicate"
+    assert guard(message(room="r@rooms", stanza_id="")) is None
+    assert guard(message(room="r@rooms", stanza_id="")) is None
+    assert guard(message(room="r@rooms", stanza_id="2")) is None
+    assert len(guard._seen) == 2
+
+
+def test_rate_per_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(zxmpp.guards, "monotonic", lambda: now)
+    guard = RateLimit(rate=2, burst=3, size=10)
+    assert [guard(message()) for _ in range(3)] == [None] * 3
+    first, second = guard(message()), guard(message())
+    assert first is not None
+    assert first.failure is not None
+    assert first.failure.kind == "wait"
+    assert second is not None
+    assert second.failure is None  # told once
+    assert guard(message("bob@localhost")) is None
+    now += 0.5
+    assert guard(message()) is None
+    assert guard(message()) is not None
+    for number in range(100):
+        guard(message(f"stranger{number}@localhost"))
+    assert len(guard._buckets) == 10
