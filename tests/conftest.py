@@ -16,6 +16,7 @@ class FakeSource:
     def __init__(self, name: str = "fake", pausable: bool = True) -> None:
         self.name = name
         self.pausable = pausable
+        self.owes_answer = False
         self.paused = False
         self.pauses = 0
         self.answers: list[Any] = []

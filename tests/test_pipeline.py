@@ -436,3 +436,22 @@ async def test_unrouted_is_counted(pipeline: Pipeline, source: FakeSource) -> No
     pipeline.receive([source.event(b"disk.full"), source.event(b"net.down")])
     assert source.answers == ["topic"]
     assert pipeline.counts == {"unrouted": 1}
+
+
+async def test_what_is_owed_is_always_settled(pipeline: Pipeline, source: FakeSource) -> None:
+    """A REP socket and an IQ want an answer, whatever the handlers do."""
+    source.owes_answer = True
+
+    async def later(event: FramesEvent) -> None:
+        await asyncio.sleep(0)
+
+    topic = [("frames", source.name)]
+    add(pipeline, lambda event: None, keys=topic, prefix=b"plain")
+    add(pipeline, later, keys=topic, prefix=b"later")
+    add(pipeline, lambda event: "answer", keys=topic, prefix=b"answer")
+    pipeline.guard(FramesEvent, lambda event: Verdict("no") if event.head == b"stopped" else None)
+    for head in (b"plain", b"later", b"answer", b"unrouted", b"stopped"):
+        source.answers.clear()
+        pipeline.receive([source.event(head)])
+        assert await pipeline.settle(5)
+        assert source.answers == ["answer" if head == b"answer" else None], head

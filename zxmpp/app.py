@@ -37,6 +37,7 @@ class _AppSource:
 
     name = "app"
     pausable = False
+    owes_answer = False
 
     def pause(self) -> None: ...
     def resume(self) -> None: ...

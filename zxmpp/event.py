@@ -56,6 +56,11 @@ class Source(Protocol):
         """Whether `pause` pushes back on the peer. False for streams: an answer that a handler
         awaits may be behind in the same stream."""
 
+    @property
+    def owes_answer(self) -> bool:
+        """Whether Events from here may want an answer even where no handler has one: an IQ request
+        and a request on a REP socket do. Then the pipeline calls `answer` with None."""
+
     def pause(self) -> None:
         """Stop reading. Idempotent."""
 
@@ -63,7 +68,8 @@ class Source(Protocol):
         """Read again. Idempotent."""
 
     def answer(self, event: Any, reply: Any) -> None:
-        """Send what a handler returned (or yielded) for `event`.
+        """Send what a handler returned (or yielded) for `event`. With None: settle what is owed to
+        the sender, if anything still is.
 
         Raises TypeError for a reply that this source can't send, ValueError where the event has
         no way back (a PULL socket, a presence).

@@ -243,6 +243,7 @@ class Pipeline:
                 self._submit(route, event)
             if not taken:
                 self.counts["unrouted"] += 1
+                self._settle_debt(event)
 
     def _judge(self, guards: list[Guard], event: Event) -> Verdict | None:
         for check in guards:
@@ -260,6 +261,16 @@ class Pipeline:
         log.debug("%s from %s stopped: %s", type(event).__name__, event.sender, verdict.reason)
         if verdict.failure is not None:
             self._tell(None, event, verdict.failure)
+        else:
+            self._settle_debt(event)
+
+    def _settle_debt(self, event: Event) -> None:
+        """Nothing will handle `event`: its sender may still be owed an answer."""
+        if event.source.owes_answer:
+            try:
+                event.source.answer(event, None)
+            except Exception:
+                log.exception("could not answer %s", event.sender)
 
     def _select(self, route: Route, event: Event) -> Route | None:
         try:
@@ -348,11 +359,16 @@ class Pipeline:
                 if isinstance(result, Iterator):
                     for reply in result:
                         event.source.answer(event, reply)
+                    if event.source.owes_answer:
+                        event.source.answer(event, None)
                 else:
                     event.source.answer(event, result)
+            elif event.source.owes_answer:
+                event.source.answer(event, None)
         except (Exception, SystemExit) as error:
             self._fail(route, event, error)
-        self._watch(route, began)
+        if perf_counter() - began > self.slow_step:
+            self._watch(route, began)
         self._end()
         return None
 
@@ -365,7 +381,7 @@ class Pipeline:
         try:
             async with asyncio.timeout(limit) as deadline:
                 result = await self._steps(route, work, waits_for, first)
-            if result is not None:
+            if result is not None or event.source.owes_answer:
                 event.source.answer(event, result)
         except TimeoutError as error:
             if deadline.expired():

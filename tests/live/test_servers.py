@@ -152,10 +152,14 @@ async def test_killed_and_started_again(server: Server) -> None:
 
 async def test_stopped_in_good_order(server: Server) -> None:
     async with server.login("alice@localhost") as alice:
-        told = next_event(alice, "stream_error")
+        errors: list[str] = []
+        alice.add_event_handler("stream_error", lambda error: errors.append(error["condition"]))
+        lost = next_event(alice, "disconnected")
         await server.stop()
         async with asyncio.timeout(LIMIT_S):
-            assert (await told)["condition"] == "system-shutdown"
+            await lost
+        # ejabberd does not always come to say it before it is gone.
+        assert errors == ["system-shutdown"] or (not errors and isinstance(server, Ejabberd))
         assert refuses(server.c2s_port)
     await server.stop()
     await server.start()

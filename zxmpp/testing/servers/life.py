@@ -117,7 +117,7 @@ class Life(ABC):
                 time.sleep(pause)
 
     async def stop(self, timeout: float = 10) -> None:
-        """End the server in good order: clients are told. After `timeout` seconds kill it."""
+        """SIGTERM: the server ends in good order. After `timeout` seconds it is killed."""
         if self._process is not None:
             for pause in self._process.terminate(timeout):
                 await asyncio.sleep(pause)
