@@ -10,12 +10,11 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from zxmpp.commands import Commands
 from zxmpp.config import Settings, load
@@ -73,9 +72,7 @@ class App:
         if self.settings.guards.rate:
             guards = self.settings.guards
             self.pipeline.guard(StanzaEvent, RateLimit(guards.rate, guards.burst))
-        self.commands = Commands(
-            self.pipeline, self.settings.commands.prefix, self.settings.roles
-        )
+        self.commands = Commands(self.pipeline, self.settings.commands.prefix, self.settings.roles)
         self.plugins = Loader(self)
         self.streams: dict[str, BaseStream] = {}
         self.sockets: dict[str, SocketSource] = {}
@@ -92,9 +89,7 @@ class App:
         self.streams[stream.name] = stream
         return stream
 
-    def open_socket(
-        self, name: str, settings: SocketSettings | Mapping[str, Any]
-    ) -> SocketSource:
+    def open_socket(self, name: str, settings: SocketSettings | Mapping[str, Any]) -> SocketSource:
         """Open a socket and let what it receives flow through the pipeline. `settings` may be a
         table with the keys of ``[sockets.NAME]``."""
         if name in self.sockets:
@@ -236,7 +231,7 @@ class App:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
-    async def __aenter__(self) -> App:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

@@ -19,13 +19,19 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
-__all__ = ["Lanes"]
+__all__ = ["CROWDED", "FULL", "KEPT", "Kept", "Lanes"]
 
 log = logging.getLogger(__name__)
 
 J = TypeVar("J")
+
+#: What became of a job that was submitted.
+Kept: TypeAlias = Literal[0, 1, 2]
+FULL: Final = 0
+KEPT: Final = 1
+CROWDED: Final = 2
 
 #: Seconds that a worker may run jobs which never suspend before the loop turns.
 TIME_SLICE = 0.005
@@ -97,44 +103,44 @@ class Lanes(Generic[J]):
         lane = self._lanes.get(key)
         return 0 if lane is None else len(lane.queue)
 
-    def crowded(self, key: Hashable) -> bool:
-        """Whether the lane `key`, or the owner as a whole, is at its bound."""
-        return self.waiting >= self.total_limit or self.depth(key) >= self.lane_limit
-
     def roomy(self, key: Hashable) -> bool:
         """Whether the lane `key` and the owner are at most half full."""
         return self.waiting * 2 <= self.total_limit and self.depth(key) * 2 <= self.lane_limit
 
-    def submit(self, key: Hashable, job: J, inline: bool, force: bool = False) -> bool:
-        """Give `job` to the lane `key`. False if the lane is full (or closed): nothing was kept.
+    def submit(self, key: Hashable, job: J, inline: bool, force: bool = False) -> Kept:
+        """Give `job` to the lane `key`. FULL means that nothing was kept; CROWDED that it was kept
+        and the bound is reached (or passed, with `force`).
 
         With `inline` the job begins at once if the lane is idle.
         """
         lane = self._lanes.get(key)
-        if lane is not None:
-            # Busy: in turn.
-            if not force and (
-                len(lane.queue) >= self.lane_limit or self.waiting >= self.total_limit
-            ):
-                return False
-            self.waiting += 1
-            lane.queue.append(job)
-            return True
-        if self._closed or (self.waiting >= self.total_limit and not force):
-            return False
-        lane = self._lanes[key] = _Lane(key)
-        if inline:
-            # While it runs the lane exists, so what it causes in its own lane waits its turn.
-            lane.rest = self._run(job)
-            if lane.rest is None and not lane.queue:
-                del self._lanes[key]
-                return True
-        else:
-            self.waiting += 1
-            lane.queue.append(job)
-        self._ready.append(lane)
-        self._call_worker()
-        return True
+        if lane is None:
+            if self._closed or (self.waiting >= self.total_limit and not force):
+                return FULL
+            lane = self._lanes[key] = _Lane(key)
+            if inline:
+                # While it runs the lane exists, so what it causes in its own lane waits its turn.
+                lane.rest = self._run(job)
+                if lane.rest is None and not lane.queue:
+                    del self._lanes[key]
+                    return KEPT
+            else:
+                self.waiting += 1
+                lane.queue.append(job)
+            self._ready.append(lane)
+            self._call_worker()
+            return KEPT if self.waiting < self.total_limit else CROWDED
+        queue = lane.queue
+        crowded = len(queue) + 1 >= self.lane_limit or self.waiting + 1 >= self.total_limit
+        if (
+            crowded
+            and not force
+            and (len(queue) >= self.lane_limit or self.waiting >= self.total_limit)
+        ):
+            return FULL
+        self.waiting += 1
+        queue.append(job)
+        return CROWDED if crowded else KEPT
 
     def _call_worker(self) -> None:
         while self._idle:
@@ -175,21 +181,22 @@ class Lanes(Generic[J]):
                 rest, lane.rest = lane.rest, None
                 await rest
             slice_end = perf_counter() + TIME_SLICE
-            jobs = 0
             while queue:
-                job = queue.popleft()
-                self.waiting -= 1
-                begun = run(job)
-                if begun is not None:
-                    await begun
-                    slice_end = perf_counter() + TIME_SLICE
-                jobs += 1
-                if jobs % CLOCK_EVERY == 0:
-                    if self.tell_relief and self._relief is not None:
-                        self._relief()
-                    if perf_counter() > slice_end:
-                        await asyncio.sleep(0)
+                for _ in range(min(len(queue), CLOCK_EVERY)):
+                    # `close` may have emptied the queue while a job was awaited.
+                    if not queue:
+                        return
+                    job = queue.popleft()
+                    self.waiting -= 1
+                    rest = run(job)
+                    if rest is not None:
+                        await rest
                         slice_end = perf_counter() + TIME_SLICE
+                if self.tell_relief and self._relief is not None:
+                    self._relief()
+                if perf_counter() > slice_end:
+                    await asyncio.sleep(0)
+                    slice_end = perf_counter() + TIME_SLICE
         finally:
             if queue and not self._closed:
                 # This worker is being cancelled: another one takes the rest of the lane.

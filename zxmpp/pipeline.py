@@ -34,6 +34,7 @@ from collections.abc import (
     Sequence,
 )
 from time import perf_counter
+from types import CoroutineType
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
@@ -41,7 +42,7 @@ from msgspec import Struct
 from zxmpp.errors import Refused, UserError
 from zxmpp.event import Event, Failure, Source
 from zxmpp.guards import Guard, Verdict
-from zxmpp.lanes import Lanes
+from zxmpp.lanes import CROWDED, KEPT, Lanes
 from zxmpp.routes import Entry, Index, Plan
 
 __all__ = ["FREE", "Owner", "Pipeline", "PipelineStatistics", "Route", "failure_of"]
@@ -300,8 +301,11 @@ class Pipeline:
             key = (FREE, lane)
         self._started += 1
         pausable = event.source.pausable
-        if owner.lanes.submit(key, (route, event), route.inline, pausable):
-            if pausable and owner.lanes.waiting and owner.lanes.crowded(key):
+        kept = owner.lanes.submit(key, (route, event), route.inline, pausable)
+        if kept == KEPT:
+            return
+        if kept == CROWDED:
+            if pausable:
                 self._hold(owner, event.source, key)
             return
         self._finished += 1
@@ -340,7 +344,7 @@ class Pipeline:
         began = perf_counter()
         try:
             result = route.handler(event)
-            if type(result) is types.CoroutineType:
+            if type(result) is CoroutineType:
                 if route.inline:
                     # It was not known as a coroutine function (a partial, a lambda).
                     return self._finish_later(route, event, result, None, first=True)

@@ -38,12 +38,18 @@ def test_without_a_loop(prosody_server):
     assert prosody_server.running
 """
 
+_INI = """\
+[pytest]
+filterwarnings = error
+asyncio_default_fixture_loop_scope = function
+"""
+
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_fixtures_work_in_both_modes(tmp_path: Path, mode: str) -> None:
     mark = "@pytest.mark.asyncio" if mode == "strict" else ""
     (tmp_path / "test_bot.py").write_text(_TESTS.format(mark=mark))
-    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    (tmp_path / "pytest.ini").write_text(_INI)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o"]
     done = subprocess.run(
         [*command, f"asyncio_mode={mode}"],

@@ -4,11 +4,12 @@ Rules:
 - One queue, or one per routing id (ROUTER, STREAM): a peer that stopped reading holds up itself.
 - Whoever waits is passed by nobody of the same queue.
 - A peer of many may hold half of the room, so that the others have some.
-- `flush` takes no message out before it is sent.
+- `flush` takes no message out before it is sent, and ends in bounded time.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 
@@ -16,6 +17,9 @@ __all__ = ["Outgoing", "SendBuffer"]
 
 #: A whole multipart message.
 Outgoing = list[bytes]
+
+#: Peers that are tried in one flush: with many stalled ones the loop has to turn in between.
+QUEUES_PER_FLUSH = 64
 
 
 class SendBuffer:
@@ -54,7 +58,9 @@ class SendBuffer:
         """Send what can go now; `send` is False for "not now", and may call `drop_peer` of the
         peer that it sends to. Returns how many messages left the buffer."""
         before = self._count
-        for key, queue in list(self._queues.items()):
+        for key in list(itertools.islice(self._queues, QUEUES_PER_FLUSH)):
+            queue = self._queues.pop(key)
+            self._queues[key] = queue  # behind the others, in case it can't go
             while queue and send(queue[0]):
                 if queue:  # `send` may have dropped them all
                     queue.popleft()

@@ -121,6 +121,9 @@ class Monitor:
         if what is None:
             return
         self.counts[str(what)] += 1
+        if what is Lifecycle.CONNECTED:
+            for again in _REPEATING:  # it is there: its next absence is news
+                self._told.pop((again, endpoint), None)
         repeats = self._repeats(what, endpoint)
         if repeats is None:
             return

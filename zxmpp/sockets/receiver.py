@@ -1,0 +1,140 @@
+"""Reads whole messages from a ZeroMQ socket without waiting: the hot path.
+
+Rules:
+- A batch is whole multipart messages, at most as many as asked for, within a time slice.
+- A message that is read in part stays here and is completed by the next batch: never split,
+  never lost.
+- A message with too many frames or bytes is read to its end, dropped and counted. That, too, keeps
+  to the time slice.
+
+`recv(copy=False)` is the quickest way to a frame and its RCVMORE in one call (0.8 us against 1.6 us
+for `recv` and `get(RCVMORE)`, pyzmq 27); `bytes` makes the copy that the plugin gets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import zmq
+
+from zxmpp.sockets.raw import WatchedSocket
+
+__all__ = ["Message", "Receiver"]
+
+#: A whole multipart message.
+Message = list[bytes]
+
+#: Messages between two looks at the clock.
+CLOCK_EVERY = 32
+#: The same for frames that are thrown away.
+SKIPS_PER_CLOCK = 256
+#: A frame above this size makes the clock be looked at.
+BIG_FRAME = 65_536
+
+_NOBLOCK = int(zmq.NOBLOCK)
+
+
+class Receiver:
+    """Reads from `raw`; what it drops is counted in `dropped` and told to `on_drop(reason)`."""
+
+    def __init__(
+        self,
+        raw: WatchedSocket,
+        max_bytes: int,
+        max_frames: int,
+        dropped: Counter[str],
+        on_drop: Callable[[str], None],
+    ) -> None:
+        #: What ended the last batch: the budget (there may be more), or that there was no more.
+        self.spent = False
+        self._recv: Callable[[int, bool], Any] = super(WatchedSocket, raw).recv
+        self._max_bytes = max_bytes
+        self._max_frames = max_frames
+        self._dropped = dropped
+        self._on_drop = on_drop
+        #: The frames so far of a message that was read in part.
+        self._parts: Message = []
+        self._skipping = False
+
+    def batch(self, most: int, deadline: float) -> list[Message]:
+        """Up to `most` messages, until `deadline` (of perf_counter). ZMQError if the socket can't
+        be read."""
+        recv = self._recv
+        messages: list[Message] = []
+        append = messages.append
+        self.spent = False
+        try:
+            if self._skipping or self._parts:
+                self._go_on(messages, deadline)
+                if self._skipping:
+                    self.spent = True
+                    return messages
+            while len(messages) < most:
+                for _ in range(min(CLOCK_EVERY, most - len(messages))):
+                    frame = recv(_NOBLOCK, False)
+                    if frame.more:
+                        self._parts.append(frame.bytes)
+                        self._go_on(messages, deadline)
+                        if self._skipping:
+                            break
+                        continue
+                    data = frame.bytes
+                    if len(data) > BIG_FRAME:
+                        if len(data) > self._max_bytes:
+                            self._drop("too-large")
+                        else:
+                            append([data])
+                        break
+                    append([data])
+                if self._skipping or perf_counter() > deadline:
+                    break
+            self.spent = True
+        except zmq.Again:
+            pass
+        except zmq.ZMQError as error:
+            # EFSM: a REP that owes an answer, a REQ that has asked nothing. There is nothing to read.
+            if error.errno != zmq.EFSM and not messages:
+                raise
+        return messages
+
+    def _go_on(self, messages: list[Message], deadline: float) -> None:
+        """Read the message whose first frames are in `_parts` to its end."""
+        recv, parts = self._recv, self._parts
+        size = sum(map(len, parts))
+        if size > self._max_bytes:
+            self._begin_skipping("too-large")
+        while not self._skipping:
+            frame = recv(_NOBLOCK, False)
+            data = frame.bytes
+            parts.append(data)
+            size += len(data)
+            if size > self._max_bytes or len(parts) > self._max_frames:
+                reason = "too-large" if size > self._max_bytes else "too-many-frames"
+                if not frame.more:
+                    self._parts = []
+                    self._drop(reason)
+                    return
+                self._begin_skipping(reason)
+            elif not frame.more:
+                self._parts = []
+                messages.append(parts)
+                return
+        while True:
+            for _ in range(SKIPS_PER_CLOCK):
+                if not recv(_NOBLOCK, False).more:
+                    self._skipping = False
+                    return
+            if perf_counter() > deadline:
+                return
+
+    def _begin_skipping(self, reason: str) -> None:
+        self._skipping = True
+        self._parts = []
+        self._drop(reason)
+
+    def _drop(self, reason: str) -> None:
+        self._dropped[reason] += 1
+        self._on_drop(reason)
