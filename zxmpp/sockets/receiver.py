@@ -13,6 +13,7 @@ for `recv` and `get(RCVMORE)`, pyzmq 27); `bytes` makes the copy that the plugin
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from time import perf_counter
@@ -21,6 +22,8 @@ from typing import Any
 import zmq
 
 from zxmpp.sockets.raw import WatchedSocket
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Message", "Receiver"]
 
@@ -33,20 +36,22 @@ CLOCK_EVERY = 32
 SKIPS_PER_CLOCK = 256
 #: A frame above this size makes the clock be looked at.
 BIG_FRAME = 65_536
+#: Seconds between two lines in the log about the same kind of drop.
+DROP_LOG_SECONDS = 10.0
 
 _NOBLOCK = int(zmq.NOBLOCK)
 
 
 class Receiver:
-    """Reads from `raw`; what it drops is counted in `dropped` and told to `on_drop(reason)`."""
+    """Reads from `raw`; what it drops is counted in `dropped`, and logged."""
 
     def __init__(
         self,
         raw: WatchedSocket,
         max_bytes: int,
         max_frames: int,
+        name: str,
         dropped: Counter[str],
-        on_drop: Callable[[str], None],
     ) -> None:
         #: What ended the last batch: the budget (there may be more), or that there was no more.
         self.spent = False
@@ -54,7 +59,8 @@ class Receiver:
         self._max_bytes = max_bytes
         self._max_frames = max_frames
         self._dropped = dropped
-        self._on_drop = on_drop
+        self._name = name
+        self._logged: dict[str, float] = {}
         #: The frames so far of a message that was read in part.
         self._parts: Message = []
         self._skipping = False
@@ -137,4 +143,8 @@ class Receiver:
 
     def _drop(self, reason: str) -> None:
         self._dropped[reason] += 1
-        self._on_drop(reason)
+        now = perf_counter()
+        if now - self._logged.get(reason, -DROP_LOG_SECONDS) >= DROP_LOG_SECONDS:
+            self._logged[reason] = now
+            log.warning("socket %s: a message was dropped: %s (%d so far)", self._name, reason,
+                        self._dropped[reason])  # fmt: skip

@@ -1,14 +1,9 @@
 """A ZeroMQ socket on the asyncio loop, by its file descriptor.
 
-Rules (zmq_getsockopt(3), ZMQ_FD):
-- The FD is edge-triggered, and any call on the socket may take the edge. So EVENTS is looked at
-  when the FD shows something, after each batch, after sends, after attaching, after `resume`, and
-  after foreign code has used `zmq_socket`.
-- A turn of the loop receives one batch, at most `budget_messages` and, with what the receiver does
-  with them, about `budget_seconds`; the rest follows by `call_soon`.
-- Nothing waits: what can't be sent is kept in a bounded buffer until there is room.
-- While paused nothing is read, so ZeroMQ's high-water mark pushes back on the peer. The edges are
-  still taken: an FD that stays readable would keep the loop busy.
+Rules:
+- Nothing waits: what arrives comes in batches, what can't be sent now is kept in a bounded buffer
+  until there is room. When the socket is looked at is `zxmpp.sockets.pump`'s matter.
+- While paused nothing is read, so ZeroMQ's high-water mark pushes back on the peer.
 - Only the loop's thread may use it. `call_from_thread` is the door.
 - Closing takes the reader off the loop first and never waits.
 """
@@ -18,68 +13,32 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from threading import get_ident
-from time import perf_counter
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import zmq
-from msgspec import Struct
 
 from zxmpp.errors import ClosedError, SocketError
 from zxmpp.event import Lifecycle
 from zxmpp.sockets import endpoints
 from zxmpp.sockets.errors import WrongThread
 from zxmpp.sockets.monitor import Monitor
+from zxmpp.sockets.pump import Pump
 from zxmpp.sockets.raw import WatchedSocket
-from zxmpp.sockets.receiver import Message, Receiver
+from zxmpp.sockets.receiver import Message
 from zxmpp.sockets.sender import Frames, Sender
 from zxmpp.sockets.settings import SocketSettings
+from zxmpp.sockets.statistics import SocketStatistics
 
-__all__ = ["Socket", "SocketStatistics"]
+__all__ = ["Socket"]
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-#: Seconds between two attempts to send to peers that were full, the first and the longest. It runs
-#: only while something waits and EVENTS can't say for whom there is room (ROUTER, STREAM, XPUB).
-RETRY_FIRST, RETRY_LONGEST = 0.05, 1.0
-#: Fewest messages of a batch, however slow their receiver is.
-LEAST_BATCH = 8
-#: Seconds between two lines in the log about the same kind of drop.
-DROP_LOG_SECONDS = 10.0
-
-_EVENTS = int(zmq.EVENTS)
-_POLLIN = int(zmq.POLLIN)
-_POLLOUT = int(zmq.POLLOUT)
-
-
-class SocketStatistics(Struct, frozen=True):
-    """Counts since the socket was opened; messages unless said otherwise."""
-
-    name: str
-    type: str
-    open: bool
-    paused: bool
-    received: int
-    sent: int
-    #: Waiting to be sent, now.
-    buffered: int
-    batches: int
-    #: Batches that ended because the budget was spent.
-    budget_exhausted: int
-    #: Times that a second look found messages which the FD would not have shown.
-    found_by_recheck: int
-    #: By reason: too-large, too-many-frames, handler-failed, send-buffer-full, unroutable,
-    #: wrong-state, closed-unsent.
-    dropped: dict[str, int]
-    #: Monitor events by what happened (`zxmpp.event.Lifecycle`).
-    monitor: dict[str, int]
 
 
 class Socket:
@@ -92,7 +51,6 @@ class Socket:
     """
 
     _closed = True
-
     def __init__(
         self,
         settings: SocketSettings | str,
@@ -115,48 +73,25 @@ class Socket:
             ) from None
         self.name = name
         self.settings = settings
-        self.on_messages = on_messages
         self.on_monitor = on_monitor
         self.dropped: Counter[str] = Counter()
         self._thread = get_ident()
-        self._paused = self._in_turn = self._rechecking = False
-        self._received = self._batches = self._exhausted = self._found = 0
-        self._batch_size = settings.budget_messages
-        self._logged: dict[str, float] = {}
-        self._next: asyncio.Handle | None = None
-        self._retry: asyncio.TimerHandle | None = None
-        self._retry_seconds = RETRY_FIRST
-        self._flushed: list[asyncio.Future[None]] = []
         self._monitor: Monitor | None = None
         context = zmq.Context.instance() if context is None else context
-        raw = self._raw = endpoints.make(settings, name, context)
-        self._get: Callable[[int], Any] = super(WatchedSocket, raw).get
-        self._fd = int(self._get(zmq.FD))
-        self._receiver = Receiver(
-            raw, settings.max_message_bytes, settings.max_frames, self.dropped, self._log_drop
-        )
-        self._sender = Sender(raw, settings.kind, name, settings.send_buffer, self.dropped)
+        self._raw = endpoints.make(settings, name, context)
+        self._pump = Pump(self._raw, settings, name, self._loop, self.dropped, self._broken)
         self._closed = False
         try:
-            self._attach(context)
+            self._pump.on_messages = on_messages
+            if settings.monitor:
+                self._monitor = Monitor(self._raw, context, self._loop, name, self._report)
+            self._bound = endpoints.plug(self._raw, settings, name)
+            self._pump.attach()
         except BaseException:
             self.close(0)
             raise
-
-    def _attach(self, context: zmq.Context[Any]) -> None:
-        try:
-            self._loop.add_reader(self._fd, self._readable)
-        except NotImplementedError:
-            raise SocketError(
-                f"socket {self.name}: this loop ({type(self._loop).__name__}) can't watch file "
-                f"descriptors; use asyncio.SelectorEventLoop or uvloop"
-            ) from None
-        if self.settings.monitor:
-            self._monitor = Monitor(self._raw, context, self._loop, self.name, self._report)
-        self._bound = endpoints.plug(self._raw, self.settings, self.name)
         self._raw.on_use = self._used
         self._raw.on_close = self.close
-        self._schedule()
 
     # -- what a user sees -----------------------------------------------------------------------
 
@@ -176,19 +111,60 @@ class Socket:
 
     @property
     def paused(self) -> bool:
-        return self._paused
+        return self._pump.paused
+
+    @property
+    def on_messages(self) -> Callable[[list[Message]], None] | None:
+        """What is called with each batch; may be changed."""
+        return self._pump.on_messages
+
+    @on_messages.setter
+    def on_messages(self, receiver: Callable[[list[Message]], None] | None) -> None:
+        self._check()
+        self._pump.on_messages = receiver
+        self._pump.look()
 
     def send(self, frames: Frames) -> None:
         """Send one message: bytes, or a list of them. Never waits; what can't go now goes when there
         is room. Raises SendBufferFull, Unroutable, WrongState, ClosedError, WrongThread."""
         self._check()
         try:
-            self._sender.send(frames)
+            self._pump.sender.send(frames)
         except zmq.ZMQError as error:
             self._broken(error)
             self._check()
-        if not self._in_turn:
-            self._schedule()
+        self._pump.look()
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait until nothing is left in the buffer, at most `timeout` seconds. What libzmq has
+        taken is its own to send (linger)."""
+        self._check()
+        return await self._pump.flushed(timeout)
+
+    def paused(self) -> bool:
+        return self._pump.paused
+
+    @property
+    def on_messages(self) -> Callable[[list[Message]], None] | None:
+        """What is called with each batch; may be changed."""
+        return self._pump.on_messages
+
+    @on_messages.setter
+    def on_messages(self, receiver: Callable[[list[Message]], None] | None) -> None:
+        self._check()
+        self._pump.on_messages = receiver
+        self._pump.look()
+
+    def send(self, frames: Frames) -> None:
+        """Send one message: bytes, or a list of them. Never waits; what can't go now goes when there
+        is room. Raises SendBufferFull, Unroutable, WrongState, ClosedError, WrongThread."""
+        self._check()
+        try:
+            self._pump.sender.send(frames)
+        except zmq.ZMQError as error:
+            self._broken(error)
+            self._check()
+        self._pump.look()
 
     async def flush(self, timeout: float) -> bool:
         """Wait until nothing is left in the buffer, at most `timeout` seconds. What libzmq has
@@ -210,21 +186,20 @@ class Socket:
     def pause(self) -> None:
         """Receive no more. Idempotent. From within `on_messages` the batch at hand is the last."""
         self._check_thread()
-        self._paused = True
+        self._pump.paused = True
 
     def resume(self) -> None:
         """Receive again. Idempotent."""
         self._check_thread()
-        if self._paused:
-            self._paused = False
-            if not self._closed:
-                self._schedule()
+        if self._pump.paused:
+            self._pump.paused = False
+            self._pump.look()
 
     def recheck(self) -> None:
         """Look at EVENTS on the next turn: for after a use of the socket that it can't see, such as
         by `zmq.Poller` or a shadow socket."""
         self._check()
-        self._used()
+        self._pump.recheck()
 
     def subscribe(self, topic: bytes) -> None:
         """Receive what begins with `topic`, too (SUB, XSUB)."""
@@ -263,19 +238,20 @@ class Socket:
 
     def statistics(self) -> SocketStatistics:
         """Counts; asking for them is also a second look at EVENTS."""
-        if not self._closed and get_ident() == self._thread and not self._in_turn:
-            self._used()
+        pump = self._pump
+        if get_ident() == self._thread:
+            pump.recheck()
         return SocketStatistics(
             name=self.name,
             type=self.settings.type,
             open=not self._closed,
-            paused=self._paused,
-            received=self._received,
-            sent=self._sender.sent,
-            buffered=len(self._sender.buffer),
-            batches=self._batches,
-            budget_exhausted=self._exhausted,
-            found_by_recheck=self._found,
+            paused=pump.paused,
+            received=pump.received,
+            sent=pump.sender.sent,
+            buffered=len(pump.sender.buffer),
+            batches=pump.batches,
+            budget_exhausted=pump.exhausted,
+            found_by_recheck=pump.found_by_recheck,
             dropped=dict(self.dropped),
             monitor=dict(self._monitor.counts) if self._monitor is not None else {},
         )
@@ -287,28 +263,24 @@ class Socket:
             return
         self._check_thread()
         self._closed = True
-        self._loop.remove_reader(self._fd)
-        for handle in (self._next, self._retry):
-            if handle is not None:
-                handle.cancel()
-        self._next = self._retry = None
         self._raw.on_use = self._raw.on_close = None
+        self._pump.detach()
         if self._monitor is not None:
             self._monitor.close()
-        left = len(self._sender.buffer)
-        if left and linger_ms != 0 and not self._raw.closed:
+        if len(self._pump.sender.buffer):
+            self._give_up(self._pump.sender, linger_ms != 0)
+        self._raw.close(None if linger_ms is None else max(0, linger_ms))
+
+    def _give_up(self, sender: Sender, try_once_more: bool) -> None:
+        if try_once_more and not self._raw.closed:
             try:
-                self._sender.flush()
+                sender.flush()
             except zmq.ZMQError as error:
                 log.debug("socket %s: last flush: %s", self.name, error)
-        if left := self._sender.buffer.clear():
+        if left := sender.buffer.clear():
             self.dropped["closed-unsent"] += left
             log.warning("socket %s closes with %d messages unsent: no peer took them",
                         self.name, left)  # fmt: skip
-        self._raw.close(None if linger_ms is None else max(0, linger_ms))
-        for future in self._flushed:
-            if not future.done():
-                future.set_result(None)
 
     async def __aenter__(self) -> Socket:
         return self
@@ -317,7 +289,7 @@ class Socket:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "paused" if self._paused else "open"
+        state = "closed" if self._closed else "paused" if self._pump.paused else "open"
         return f"<Socket {self.name} {self.settings.type} {state}>"
 
     def __del__(self) -> None:
@@ -326,98 +298,10 @@ class Socket:
             self._raw.on_use = self._raw.on_close = None
             self._raw.close(0)
 
-    # -- turns of the loop ----------------------------------------------------------------------
-
-    def _readable(self) -> None:
-        """The FD shows that something happened."""
-        self._rechecking = False
-        if self._next is None:
-            self._turn()
-
-    def _schedule(self) -> None:
-        self._rechecking = False
-        if self._next is None:
-            self._next = self._loop.call_soon(self._turn)
-
     def _used(self) -> None:
-        """Somebody used the socket: the edge may be gone."""
+        """Somebody used the pyzmq socket."""
         self._check_thread()
-        if self._next is None and not self._in_turn:
-            self._rechecking = True
-            self._next = self._loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        if self._next is not None:
-            self._next = None
-        if self._closed:
-            return
-        self._in_turn = True
-        try:
-            events = self._get(_EVENTS)
-            if events & _POLLIN and not self._paused and self.on_messages is not None:
-                self._found += self._rechecking
-                self._receive(self.on_messages)
-                if self._closed:
-                    return
-                events = self._get(_EVENTS)
-            if len(self._sender.buffer):
-                events = self._flush(events)
-            if events & _POLLIN and not self._paused and self.on_messages is not None:
-                self._schedule()
-        except zmq.ZMQError as error:
-            self._broken(error)
-        finally:
-            self._in_turn = self._rechecking = False
-
-    def _receive(self, on_messages: Callable[[list[Message]], None]) -> None:
-        began = perf_counter()
-        budget = self.settings.budget_seconds
-        messages = self._receiver.batch(self._batch_size, began + budget)
-        if self._receiver.spent:
-            self._exhausted += 1
-        if not messages:
-            return
-        self._batches += 1
-        self._received += len(messages)
-        try:
-            on_messages(messages)
-        except Exception:
-            self.dropped["handler-failed"] += len(messages)
-            log.exception("socket %s: the receiver of %d messages failed", self.name, len(messages))
-        # The receiver's work counts too: the next batch is as large as fits the slice.
-        took = perf_counter() - began
-        if took > budget:
-            fits = int(len(messages) * budget / took)
-            self._batch_size = min(max(fits, LEAST_BATCH), self.settings.budget_messages)
-        elif self._batch_size < self.settings.budget_messages:
-            self._batch_size = min(self._batch_size * 2, self.settings.budget_messages)
-
-    def _flush(self, events: int) -> int:
-        """Send what waits. Returns EVENTS as they are afterwards."""
-        buffer, sender = self._sender.buffer, self._sender
-        while len(buffer):
-            if not events & _POLLOUT and not sender.by_peer:
-                return events  # room will show on the FD
-            gone = sender.flush()
-            events = self._get(_EVENTS)
-            if not gone:
-                # EVENTS doesn't tell for whom there is room.
-                if self._retry is None:
-                    self._retry = self._loop.call_later(self._retry_seconds, self._try_again)
-                    self._retry_seconds = min(self._retry_seconds * 2, RETRY_LONGEST)
-                return events
-            self._retry_seconds = RETRY_FIRST
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        for future in self._flushed:
-            if not future.done():
-                future.set_result(None)
-        return events
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._schedule()
+        self._pump.recheck()
 
     # -- what goes wrong ------------------------------------------------------------------------
 
@@ -453,13 +337,6 @@ class Socket:
             self._raw.set(option, topic)
         else:
             raise SocketError(f"socket {self.name}: a {self.settings.type} has no subscriptions")
-
-    def _log_drop(self, reason: str) -> None:
-        now = time.monotonic()
-        if now - self._logged.get(reason, -DROP_LOG_SECONDS) >= DROP_LOG_SECONDS:
-            self._logged[reason] = now
-            log.warning("socket %s: a message was dropped: %s (%d so far)", self.name, reason,
-                        self.dropped[reason])  # fmt: skip
 
     def _report(self, what: Lifecycle, endpoint: str, detail: str) -> None:
         if what is Lifecycle.HANDSHAKE_FAILED:

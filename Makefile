@@ -1,0 +1,47 @@
+# `make help` says what there is. All set-up is made as needed; PYTHON=... picks an interpreter.
+
+VENV := .venv
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup servers demo test test-unit test-live test-pythons lint docs bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+setup: ## the virtual environment, with everything to develop and test
+	@.ci/setup dev
+
+servers: ## Prosody and ejabberd (Debian packages), if they are missing
+	@.ci/install-servers
+
+demo: ## see it work: a bot, two workers and an alert, on a private Prosody
+	@.ci/setup run
+	@.ci/install-servers prosody || echo "make demo: going on without Prosody" >&2
+	@$(VENV)/bin/zxmpp demo
+
+test: setup servers ## every check there is; what CI runs
+	@.ci/test
+
+test-unit: setup ## the tests that need no server
+	@.ci/test unit
+
+test-live: setup servers ## the tests against real servers
+	@.ci/test live
+
+test-pythons: setup ## the unit tests on the other Python versions
+	@.ci/test pythons
+
+lint: setup ## ruff, mypy, import rules
+	@.ci/test lint
+
+docs: setup ## the documentation, in docs/_build/html
+	@.ci/test docs
+
+bench: setup ## a quick run of every benchmark
+	@.ci/test bench
+
+clean: ## remove what was built, and the virtual environments
+	rm -rf $(VENV) .venv-* build dist docs/_build *.egg-info .hypothesis
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
