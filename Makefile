@@ -7,7 +7,7 @@ export PYTHON
 .PHONY: help setup servers demo test test-unit test-live test-pythons lint docs bench clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## the virtual environment, with everything to develop and test
 	@.ci/setup dev

@@ -38,6 +38,11 @@ __all__ = [
 S = TypeVar("S", bound=Struct)
 
 
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0")
+
+
 class AppSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[app]``"""
 
@@ -116,11 +121,6 @@ class Settings(Struct, frozen=True):
     streams: dict[str, StreamSettings] = {}
     sockets: dict[str, SocketSettings] = {}
     plugins: dict[str, PluginSettings] = {}
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} must be above 0")
 
 
 def load(path: str | Path) -> Settings:

@@ -31,7 +31,7 @@ def check_address(address: str, *, bind: bool) -> str:
     if not found:
         return "has no transport; write for example tcp://127.0.0.1:5556 or ipc:///run/bot.sock"
     if transport not in _TRANSPORTS:
-        near = difflib.get_close_matches(transport, _TRANSPORTS, 1)
+        near = difflib.get_close_matches(transport, _TRANSPORTS[:3], 1)
         hint = f"did you mean {near[0]}://?" if near else "use one of " + ", ".join(_TRANSPORTS)
         return f"has the unknown transport {transport!r}; {hint}"
     if "\0" in address:

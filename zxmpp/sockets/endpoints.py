@@ -8,6 +8,7 @@ Rules:
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import zmq
 
@@ -22,6 +23,7 @@ _REMEDIES = {
     errno.EADDRINUSE: "stop what uses it, or choose another address",
     errno.EADDRNOTAVAIL: "this machine has no such address; bind to one that it has, or to *",
     errno.ENODEV: "this machine has no such interface or host; bind to one that it has, or to *",
+    errno.EAGAIN: "the host can't be resolved; bind to an IP address or interface that is here",
     errno.EACCES: "this user may not; choose a port above 1023, or a folder that it may write to",
     errno.ENOENT: "make the folder of the ipc path first",
     errno.EINVAL: "look at how the address is written",
@@ -38,13 +40,11 @@ def failure(name: str, doing: str, error: zmq.ZMQError) -> SocketError:
     return SocketError(f"socket {name} can't {doing}: {reason}; {remedy}")
 
 
-def make(
-    settings: SocketSettings, name: str, context: zmq.Context[zmq.Socket[bytes]]
-) -> WatchedSocket:
+def make(settings: SocketSettings, name: str, context: zmq.Context[Any]) -> WatchedSocket:
     """A socket with its options set, without addresses."""
     options = settings.all_options(name)
     try:
-        raw: WatchedSocket = context.socket(settings.kind, socket_class=WatchedSocket)
+        raw: WatchedSocket = context.socket(settings.kind, WatchedSocket)
     except zmq.ZMQError as error:
         raise failure(name, "be opened", error) from error
     try:

@@ -16,7 +16,15 @@ from typing import TypeAlias
 
 import zmq
 
-__all__ = ["SECRETS", "OptionValue", "check_option", "defaults", "option_name", "option_names", "read_secret"]
+__all__ = [
+    "SECRETS",
+    "OptionValue",
+    "check_option",
+    "defaults",
+    "option_name",
+    "option_names",
+    "read_secret",
+]
 
 OptionValue: TypeAlias = int | bytes
 
@@ -24,10 +32,8 @@ OptionValue: TypeAlias = int | bytes
 SECRETS = frozenset({"CURVE_SECRETKEY", "PLAIN_PASSWORD", "SOCKS_PASSWORD"})
 
 _REFUSED = {
-    **dict.fromkeys(
-        "FD EVENTS TYPE RCVMORE LAST_ENDPOINT MECHANISM THREAD_SAFE TOPICS_COUNT".split(),
-        "it can only be read",
-    ),
+    **dict.fromkeys(["FD", "EVENTS", "TYPE", "RCVMORE", "LAST_ENDPOINT"], "it can only be read"),
+    **dict.fromkeys(["MECHANISM", "THREAD_SAFE", "TOPICS_COUNT"], "it can only be read"),
     **dict.fromkeys(["SUBSCRIBE", "UNSUBSCRIBE"], "write subscribe = [...] instead"),
     **dict.fromkeys(["RCVTIMEO", "SNDTIMEO"], "these sockets never wait; remove it"),
     "HWM": "write hwm = N, which sets both, or sndhwm and rcvhwm",
@@ -84,7 +90,9 @@ def check_option(name: str, value: object) -> OptionValue:
     if not -(1 << bits - 1) <= value < 1 << bits - 1:
         raise ValueError(f"wants a number of {bits} bits, not {value!r}")
     if name == "LINGER" and value < 0:
-        raise ValueError("must not be negative: the end of the process would hang; use milliseconds")
+        raise ValueError(
+            "must not be negative: the end of the process would hang; use milliseconds"
+        )
     return int(value)
 
 

@@ -144,8 +144,7 @@ class Pump:
             events = self._get(_EVENTS)
             if events & _POLLIN and not self.paused and self.on_messages is not None:
                 self.found_by_recheck += self._rechecking
-                self._receive(self.on_messages)
-                if not self._attached:
+                if not self._receive(self.on_messages):
                     return
                 events = self._get(_EVENTS)
             if len(self.sender.buffer):
@@ -158,12 +157,13 @@ class Pump:
         if again and self._next is None:
             self._next = self._loop.call_soon(self._turn)
 
-    def _receive(self, on_messages: Callable[[list[Message]], None]) -> None:
+    def _receive(self, on_messages: Callable[[list[Message]], None]) -> bool:
+        """One batch. False if the socket was closed by its receiver."""
         began = perf_counter()
         messages = self._receiver.batch(self._batch, began + self._budget)
         self.exhausted += self._receiver.spent
         if not messages:
-            return
+            return True
         self.batches += 1
         self.received += len(messages)
         try:
@@ -179,6 +179,7 @@ class Pump:
             self._batch = min(max(fits, LEAST_BATCH), self._most)
         elif self._batch < self._most:
             self._batch = min(self._batch * 2, self._most)
+        return self._attached
 
     def _flush(self, events: int) -> int:
         """Send what waits. Returns EVENTS as they are afterwards."""

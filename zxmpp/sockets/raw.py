@@ -42,7 +42,7 @@ class WatchedSocket(zmq.Socket[bytes]):
     getsockopt = get
     setsockopt = set
 
-    def recv(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def recv(self, *args: Any, **kwargs: Any) -> Any:
         self._used()
         return super().recv(*args, **kwargs)
 
@@ -50,7 +50,7 @@ class WatchedSocket(zmq.Socket[bytes]):
         self._used()
         return super().recv_into(*args, **kwargs)
 
-    def send(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def send(self, *args: Any, **kwargs: Any) -> Any:
         self._used()
         return super().send(*args, **kwargs)
 

@@ -34,7 +34,7 @@ Message = list[bytes]
 CLOCK_EVERY = 32
 #: The same for frames that are thrown away.
 SKIPS_PER_CLOCK = 256
-#: A frame above this size makes the clock be looked at.
+#: A single frame above this size makes the clock be looked at; so does each multipart message.
 BIG_FRAME = 65_536
 #: Seconds between two lines in the log about the same kind of drop.
 DROP_LOG_SECONDS = 10.0
@@ -59,6 +59,7 @@ class Receiver:
         self._max_bytes = max_bytes
         self._max_frames = max_frames
         self._dropped = dropped
+        self._big = min(BIG_FRAME, max_bytes)
         self._name = name
         self._logged: dict[str, float] = {}
         #: The frames so far of a message that was read in part.
@@ -71,31 +72,26 @@ class Receiver:
         recv = self._recv
         messages: list[Message] = []
         append = messages.append
+        big = self._big
         self.spent = False
         try:
-            if self._skipping or self._parts:
-                self._go_on(messages, deadline)
-                if self._skipping:
-                    self.spent = True
-                    return messages
-            while len(messages) < most:
+            done = not (self._skipping or self._parts) or self._go_on(messages, deadline)
+            while done and len(messages) < most:
                 for _ in range(min(CLOCK_EVERY, most - len(messages))):
                     frame = recv(_NOBLOCK, False)
                     if frame.more:
                         self._parts.append(frame.bytes)
-                        self._go_on(messages, deadline)
-                        if self._skipping:
-                            break
-                        continue
+                        done = self._go_on(messages, deadline)
+                        break
                     data = frame.bytes
-                    if len(data) > BIG_FRAME:
+                    if len(data) > big:
                         if len(data) > self._max_bytes:
                             self._drop("too-large")
                         else:
                             append([data])
                         break
                     append([data])
-                if self._skipping or perf_counter() > deadline:
+                if perf_counter() > deadline:
                     break
             self.spent = True
         except zmq.Again:
@@ -106,8 +102,9 @@ class Receiver:
                 raise
         return messages
 
-    def _go_on(self, messages: list[Message], deadline: float) -> None:
-        """Read the message whose first frames are in `_parts` to its end."""
+    def _go_on(self, messages: list[Message], deadline: float) -> bool:
+        """Read the message whose first frames are in `_parts` to its end. False if the time is up
+        before the end of one that is thrown away."""
         recv, parts = self._recv, self._parts
         size = sum(map(len, parts))
         if size > self._max_bytes:
@@ -122,19 +119,19 @@ class Receiver:
                 if not frame.more:
                     self._parts = []
                     self._drop(reason)
-                    return
+                    return True
                 self._begin_skipping(reason)
             elif not frame.more:
                 self._parts = []
                 messages.append(parts)
-                return
+                return True
         while True:
             for _ in range(SKIPS_PER_CLOCK):
                 if not recv(_NOBLOCK, False).more:
                     self._skipping = False
-                    return
+                    return True
             if perf_counter() > deadline:
-                return
+                return False
 
     def _begin_skipping(self, reason: str) -> None:
         self._skipping = True

@@ -132,7 +132,7 @@ def _checked(frames: Any) -> Outgoing:
     if isinstance(frames, str):
         raise TypeError("a frame is bytes, not str; send text.encode()")
     if isinstance(frames, _BUFFERS):
-        return [bytes(frames)]
+        return [_bytes(frames)]
     if not isinstance(frames, list | tuple):
         raise TypeError(f"a message is bytes or a list of bytes, not {type(frames).__name__}")
     if not frames:
@@ -140,4 +140,8 @@ def _checked(frames: Any) -> Outgoing:
     for frame in frames:
         if not isinstance(frame, _BUFFERS):
             raise TypeError(f"a frame is bytes, not {type(frame).__name__}; encode it")
-    return [frame if isinstance(frame, bytes) else bytes(frame) for frame in frames]
+    return [_bytes(frame) for frame in frames]
+
+
+def _bytes(frame: Any) -> bytes:
+    return frame if isinstance(frame, bytes) else bytes(frame)

@@ -168,7 +168,8 @@ class _Reader:
     def _try_options(self, settings: SocketSettings) -> None:
         """See what libzmq says of each option, on a socket that is never bound or connected."""
         options = settings.all_options(self.name)
-        with zmq.Context.instance().socket(settings.kind) as trial:
+        trial: zmq.Socket[bytes] = zmq.Context.instance().socket(settings.kind)
+        with trial:
             for name, value in options.items():
                 try:
                     trial.set(zmq.SocketOption[name], value)

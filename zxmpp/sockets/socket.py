@@ -17,7 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
 import zmq
 
@@ -51,6 +51,7 @@ class Socket:
     """
 
     _closed = True
+
     def __init__(
         self,
         settings: SocketSettings | str,
@@ -140,48 +141,6 @@ class Socket:
         taken is its own to send (linger)."""
         self._check()
         return await self._pump.flushed(timeout)
-
-    def paused(self) -> bool:
-        return self._pump.paused
-
-    @property
-    def on_messages(self) -> Callable[[list[Message]], None] | None:
-        """What is called with each batch; may be changed."""
-        return self._pump.on_messages
-
-    @on_messages.setter
-    def on_messages(self, receiver: Callable[[list[Message]], None] | None) -> None:
-        self._check()
-        self._pump.on_messages = receiver
-        self._pump.look()
-
-    def send(self, frames: Frames) -> None:
-        """Send one message: bytes, or a list of them. Never waits; what can't go now goes when there
-        is room. Raises SendBufferFull, Unroutable, WrongState, ClosedError, WrongThread."""
-        self._check()
-        try:
-            self._pump.sender.send(frames)
-        except zmq.ZMQError as error:
-            self._broken(error)
-            self._check()
-        self._pump.look()
-
-    async def flush(self, timeout: float) -> bool:
-        """Wait until nothing is left in the buffer, at most `timeout` seconds. What libzmq has
-        taken is its own to send (linger)."""
-        self._check()
-        if not len(self._sender.buffer):
-            return True
-        done = self._loop.create_future()
-        self._flushed.append(done)
-        try:
-            async with asyncio.timeout(timeout):
-                await done
-        except TimeoutError:
-            return False
-        finally:
-            self._flushed = [future for future in self._flushed if future is not done]
-        return not self._closed
 
     def pause(self) -> None:
         """Receive no more. Idempotent. From within `on_messages` the batch at hand is the last."""
@@ -282,7 +241,7 @@ class Socket:
             log.warning("socket %s closes with %d messages unsent: no peer took them",
                         self.name, left)  # fmt: skip
 
-    async def __aenter__(self) -> Socket:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -294,7 +253,8 @@ class Socket:
 
     def __del__(self) -> None:
         if not self._closed:
-            warnings.warn(f"{self!r} was dropped open; close it", ResourceWarning, source=self)
+            text = f"{self!r} was dropped open; close it"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
             self._raw.on_use = self._raw.on_close = None
             self._raw.close(0)
 

@@ -24,7 +24,7 @@ class SocketStatistics(Struct, frozen=True):
     #: Times that a second look found messages which the FD would not have shown.
     found_by_recheck: int
     #: By reason: too-large, too-many-frames, handler-failed, send-buffer-full, unroutable,
-    #: wrong-state, closed-unsent.
+    #: wrong-state, closed-unsent; of a SocketSource also reply-timeout.
     dropped: dict[str, int]
     #: Monitor events by what happened (`zxmpp.event.Lifecycle`).
     monitor: dict[str, int]

@@ -1,0 +1,1 @@
+"""The bundled plugins. Each uses only zxmpp's public names, as any other plugin does."""

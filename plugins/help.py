@@ -1,0 +1,36 @@
+"""``!help``: which commands there are, and how each is used.
+
+Rules:
+- Only what the caller may use is shown. The rest is told of as if it did not exist.
+- The usage comes from the command's signature, the text from its docstring.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from zxmpp import Call, Plugin, UserError, command
+
+__all__ = ["Help"]
+
+
+class Help(Plugin):
+    """Tell which commands there are."""
+
+    @command
+    def help(self, call: Call, command: str = "") -> str:
+        """List the commands, or say how one is used."""
+        commands = self.app.commands
+        visible = {known.name: known for known in commands.visible(call.sender)}
+        if not command:
+            lines = (
+                f"{known.signature.usage} - {known.summary}".removesuffix(" - ")
+                for known in visible.values()
+            )
+            return "\n".join(lines)
+        name = command.removeprefix(commands.prefix)
+        if (known := visible.get(name)) is not None:
+            return f"{known.signature.usage}\n{known.help}".rstrip()
+        near = difflib.get_close_matches(name, visible, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"{commands.prefix}help lists what there is."
+        raise UserError(f"There is no command {commands.prefix}{name}. {hint}")
