@@ -10,29 +10,30 @@ import re
 
 __all__ = ["parameters"]
 
-_WORD = re.compile(r"<(\w+)>|\[(\w+)\]")
-_REST = re.compile(r"<(\w+) \.\.\.>|\[(\w+) \.\.\.\]")
+_ITEM = re.compile(r"\s*(?:<(\w+)( \.\.\.)?>|\[(\w+)( \.\.\.)?\])\s*")
 
 
 def parameters(usage: str) -> list[inspect.Parameter]:
-    """`usage` as the parameters of a function. ValueError says what a usage looks like."""
+    """`usage` as parameters. ValueError says what a usage looks like."""
     found: list[inspect.Parameter] = []
-    rest = usage.strip()
-    while rest:
-        match = _WORD.match(rest) or _REST.match(rest)
-        after = "" if match is None else rest[match.end() :].lstrip()
-        if match is None or (match.re is _REST and after):
-            raise ValueError(
-                f"usage: {usage!r} is not like <language> [style] <text ...>: <word>s, then [word]s "
-                f"that may be left out, last <rest ...> or [rest ...]"
+    at = 0
+    try:
+        while at < len(usage):
+            item = _ITEM.match(usage, at)
+            if item is None or (found and found[-1].kind is inspect.Parameter.KEYWORD_ONLY):
+                raise ValueError(f"{usage[at:].strip()!r} can't stand there")
+            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+            if item[2] or item[4]:
+                kind = inspect.Parameter.KEYWORD_ONLY
+            default = inspect.Parameter.empty if item[1] else ""
+            found.append(
+                inspect.Parameter(item[1] or item[3], kind, default=default, annotation=str)
             )
-        default = inspect.Parameter.empty if match[1] else ""
-        kind = (
-            inspect.Parameter.KEYWORD_ONLY
-            if match.re is _REST
-            else inspect.Parameter.POSITIONAL_OR_KEYWORD
-        )
-        found.append(inspect.Parameter(match[1] or match[2], kind, default=default, annotation=str))
-        rest = after
-    inspect.Signature(found)  # names that stand twice, a <word> after a [word]
+            at = item.end()
+        inspect.Signature(found)  # each name once, no <word> after a [word]
+    except ValueError as error:
+        raise ValueError(
+            f"usage: {usage!r} is not like <language> [style] <text ...> ({error}): <word>s, then "
+            f"[word]s that may be left out, last <rest ...> or [rest ...]; names as in Python"
+        ) from error
     return found

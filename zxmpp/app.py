@@ -63,6 +63,7 @@ class App:
         self.pipeline = Pipeline(
             lane_limit=bounds.lane_limit,
             total_limit=bounds.total_limit,
+            credit=bounds.credit,
             workers=bounds.workers,
             timeout=bounds.timeout,
             slow_step=bounds.slow_step,

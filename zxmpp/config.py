@@ -60,10 +60,12 @@ class AppSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class PipelineSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[pipeline]``: bounds of the lanes, see `Pipeline`."""
 
-    #: Arrivals that wait in one conversation, per plugin.
+    #: Stanzas that wait in one conversation, per plugin.
     lane_limit: int = 100
-    #: Arrivals that wait in all conversations of one plugin.
+    #: Stanzas that wait in all conversations of one plugin.
     total_limit: int = 2000
+    #: Messages of a socket that wait in a lane until the socket is paused.
+    credit: int = 1000
     #: Handlers of one plugin that run at the same time.
     workers: int = 200
     #: Seconds that a handler may take.

@@ -9,7 +9,10 @@ Rules:
   is a task that runs ready lanes, one after another: there is no task per job.
 - A worker that has run for a time slice lets the loop turn before it goes on.
 - Everything has a bound: jobs per lane, jobs of all lanes, workers. `submit` says FULL instead of
-  growing, unless it is told to `force` (for a source that will be paused at once).
+  growing.
+- Jobs of a source that can be paused are taken all the same, on credit: CROWDED says that the
+  source must be paused now. Credit is counted apart, so a burst from a socket takes no room from
+  others.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ log = logging.getLogger(__name__)
 
 J = TypeVar("J")
 
-#: What became of a job that was submitted.
+#: What became of a job that was submitted: refused; kept; kept, and the credit is used up.
 Kept: TypeAlias = Literal[0, 1, 2]
 FULL: Final = 0
 KEPT: Final = 1
@@ -42,10 +45,12 @@ SPARE_WORKERS = 4
 
 
 class _Lane(Generic[J]):
-    __slots__ = ("key", "queue", "rest")
+    __slots__ = ("forced", "key", "queue", "rest")
 
-    def __init__(self, key: Hashable) -> None:
+    def __init__(self, key: Hashable, forced: bool) -> None:
         self.key = key
+        #: Whether its jobs count as credit of a source that can be paused.
+        self.forced = forced
         self.queue: deque[J] = deque()
         #: What a job that began inline has left to await; it comes before the queue.
         self.rest: Awaitable[None] | None = None
@@ -66,14 +71,18 @@ class Lanes(Generic[J]):
         *,
         lane_limit: int = 100,
         total_limit: int = 2000,
+        credit: int = 1000,
         workers: int = 200,
         relief: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.lane_limit = lane_limit
         self.total_limit = total_limit
-        #: Jobs that were submitted and have not begun.
+        #: Jobs on credit at which a source is paused, in one lane and, ten times that, in all.
+        self.credit = credit
+        #: Jobs that were submitted and have not begun; those on credit.
         self.waiting = 0
+        self.on_credit = 0
         #: Set to be told of room by a call of `relief`.
         self.tell_relief = False
         self._run = run
@@ -104,57 +113,58 @@ class Lanes(Generic[J]):
         return 0 if lane is None else len(lane.queue)
 
     def roomy(self, key: Hashable) -> bool:
-        """Whether the lane `key` and the owner are at most half full."""
-        return self.waiting * 2 <= self.total_limit and self.depth(key) * 2 <= self.lane_limit
+        """Whether a source that was paused for the lane `key` may go on: half the credit is free."""
+        return self.on_credit * 2 <= self.credit * 10 and self.depth(key) * 2 <= self.credit
 
-    def submit(self, key: Hashable, job: J, inline: bool, force: bool = False) -> Kept:
-        """Give `job` to the lane `key`. FULL means that nothing was kept; CROWDED that it was kept
-        and the bound is reached (or passed, with `force`).
+    def submit(self, key: Hashable, job: J, inline: bool, credit: bool = False) -> Kept:
+        """Give `job` to the lane `key`. FULL means that nothing was kept.
 
         With `inline` the job begins at once if the lane is idle.
         """
         lane = self._lanes.get(key)
         if lane is None:
-            if self._closed or (self.waiting >= self.total_limit and not force):
+            if self._closed or (not credit and self.waiting >= self.total_limit):
                 return FULL
-            lane = self._lanes[key] = _Lane(key)
+            lane = self._lanes[key] = _Lane(key, credit)
             if inline:
                 # While it runs the lane exists, so what it causes in its own lane waits its turn.
                 lane.rest = self._run(job)
                 if lane.rest is None and not lane.queue:
                     del self._lanes[key]
                     return KEPT
-            else:
-                self.waiting += 1
-                lane.queue.append(job)
-            self._ready.append(lane)
-            self._call_worker()
-            return KEPT if self.waiting < self.total_limit else CROWDED
-        queue = lane.queue
-        crowded = len(queue) + 1 >= self.lane_limit or self.waiting + 1 >= self.total_limit
-        if (
-            crowded
-            and not force
-            and (len(queue) >= self.lane_limit or self.waiting >= self.total_limit)
+                self._make_ready(lane)
+                return KEPT
+            self._make_ready(lane)
+        elif not credit and (
+            len(lane.queue) >= self.lane_limit or self.waiting >= self.total_limit
         ):
             return FULL
-        self.waiting += 1
-        queue.append(job)
-        return CROWDED if crowded else KEPT
+        lane.queue.append(job)
+        return self._count(lane, 1)
 
     def submit_all(self, key: Hashable, jobs: Sequence[J]) -> Kept:
-        """`submit` for several jobs of one lane, none inline, with force."""
+        """`submit` for several jobs of one lane, on credit, none inline."""
         lane = self._lanes.get(key)
         if lane is None:
             if self._closed:
                 return FULL
-            lane = self._lanes[key] = _Lane(key)
-            self._ready.append(lane)
-            self._call_worker()
+            lane = self._lanes[key] = _Lane(key, True)
+            self._make_ready(lane)
         lane.queue.extend(jobs)
-        self.waiting += len(jobs)
-        crowded = len(lane.queue) >= self.lane_limit or self.waiting >= self.total_limit
-        return CROWDED if crowded else KEPT
+        return self._count(lane, len(jobs))
+
+    def _count(self, lane: _Lane[J], jobs: int) -> Kept:
+        # What a lane of both kinds has is counted as what it had first.
+        if not lane.forced:
+            self.waiting += jobs
+            return KEPT
+        self.on_credit += jobs
+        full = len(lane.queue) >= self.credit or self.on_credit >= self.credit * 10
+        return CROWDED if full else KEPT
+
+    def _make_ready(self, lane: _Lane[J]) -> None:
+        self._ready.append(lane)
+        self._call_worker()
 
     def _call_worker(self) -> None:
         while self._idle:
@@ -201,7 +211,10 @@ class Lanes(Generic[J]):
                     if not queue:
                         return
                     job = queue.popleft()
-                    self.waiting -= 1
+                    if lane.forced:
+                        self.on_credit -= 1
+                    else:
+                        self.waiting -= 1
                     rest = run(job)
                     if rest is not None:
                         await rest
@@ -230,7 +243,7 @@ class Lanes(Generic[J]):
                 lane.rest.close()
         self._lanes.clear()
         self._ready.clear()
-        self.waiting = 0
+        self.waiting = self.on_credit = 0
         for wake in self._idle:
             wake.cancel()
         self._idle.clear()

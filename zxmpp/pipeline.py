@@ -40,7 +40,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from zxmpp.errors import Refused, UserError
-from zxmpp.event import Event, Failure, Source
+from zxmpp.event import Event, Failure, LifecycleEvent, Source
 from zxmpp.guards import Guard, Verdict
 from zxmpp.lanes import CROWDED, KEPT, Lanes
 from zxmpp.routes import Entry, Index, Plan
@@ -67,6 +67,7 @@ class Owner:
             pipeline._run,
             lane_limit=pipeline.lane_limit,
             total_limit=pipeline.total_limit,
+            credit=pipeline.credit,
             workers=pipeline.workers,
             relief=lambda: pipeline._relieve(self),
         )
@@ -145,8 +146,9 @@ class PipelineStatistics(Struct, frozen=True):
 class Pipeline:
     """The one pipeline of an app. See the module's rules.
 
-    `lane_limit` bounds the jobs that wait in one conversation of one owner, `total_limit` those of
-    all its conversations, `workers` its handlers that run at the same time. `timeout` (seconds) is
+    `lane_limit` bounds the stanzas that wait in one conversation of one owner, `total_limit` those
+    of all its conversations, `workers` its handlers that run at the same time. `credit` is how many
+    messages of a socket wait in a lane until the socket is paused. `timeout` (seconds) is
     the longest that a handler may take; `slow_step` (seconds) is how long it may keep the loop
     before it is named in the log.
     """
@@ -156,12 +158,14 @@ class Pipeline:
         *,
         lane_limit: int = 100,
         total_limit: int = 2000,
+        credit: int = 1000,
         workers: int = 200,
         timeout: float = 120.0,
         slow_step: float = 0.25,
     ) -> None:
         self.lane_limit = lane_limit
         self.total_limit = total_limit
+        self.credit = credit
         self.workers = workers
         self.timeout = timeout
         self.slow_step = slow_step
@@ -244,7 +248,7 @@ class Pipeline:
                     route = chosen
                 taken = True
                 self._submit(route, event)
-            if not taken:
+            if not taken and type(event) is not LifecycleEvent:
                 self.counts["unrouted"] += 1
                 self._settle_debt(event)
 
@@ -400,7 +404,9 @@ class Pipeline:
             self._fail(route, event, error)
         if perf_counter() - began > self.slow_step:
             self._watch(route, began)
-        self._end()
+        self._finished += 1
+        if self._settled is not None:
+            self._check_settled()
         return None
 
     async def _finish_later(
@@ -547,7 +553,7 @@ class Pipeline:
             received=self._received,
             started=self._started,
             finished=self._finished,
-            waiting=sum(owner.lanes.waiting for owner in owners),
+            waiting=sum(owner.lanes.waiting + owner.lanes.on_credit for owner in owners),
             lanes=sum(len(owner.lanes) for owner in owners),
             counts=dict(self.counts),
             owners={owner.name: dict(owner.counts) for owner in owners},

@@ -72,6 +72,8 @@ class SocketSource:
 
             socket.on_messages = receivers.get(kind, receive)
         self._keys = ("frames", ("frames", name))
+        #: See `Source`: a REP owes each request an answer.
+        self.owes_answer = kind == zmq.REP
 
     # -- arrivals -------------------------------------------------------------------------------
 
@@ -118,11 +120,6 @@ class SocketSource:
         return LifecycleEvent(self, keys, self.name, lane, what, self.name, detail)
 
     # -- the way back ---------------------------------------------------------------------------
-
-    @property
-    def owes_answer(self) -> bool:
-        """True for REP."""
-        return self._kind == zmq.REP
 
     def answer(self, event: Any, reply: Any) -> None:
         """Send `reply` to the sender of `event`: bytes, str, a list of them, or what JSON has.

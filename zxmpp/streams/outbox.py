@@ -84,8 +84,6 @@ class Outbox(Generic[T]):
             self._hand_over(entry)
             return True
         if len(self._waiting) >= self.limit:
-            self.expire(now)
-        if len(self._waiting) >= self.limit:
             # The oldest is the next to be too old, and nearest to being useless.
             self._end(self._waiting.popleft(), "outbox-full")
         self._waiting.append(entry)
@@ -148,12 +146,10 @@ class Outbox(Generic[T]):
         """Give up what waited for longer than `age`."""
         if not any(now - entry.since >= self.age for entry in self._waiting):
             return
-        entries, self._waiting = self._waiting, deque()
-        for entry in entries:
-            if now - entry.since >= self.age:
-                self._end(entry, "too-old")
-            else:
-                self._waiting.append(entry)
+        old = [entry for entry in self._waiting if now - entry.since >= self.age]
+        self._waiting = deque(entry for entry in self._waiting if now - entry.since < self.age)
+        for entry in old:
+            self._end(entry, "too-old")
 
     def drop(self, reason: str) -> None:
         """Give up everything: what waits, and what is not confirmed."""

@@ -38,7 +38,9 @@ _SPACE = b" \t\r\n"
 _NAME_START = re.compile(rb"[A-Za-z_:]")
 #: A start tag, whole; and its beginning, if it can still become one.
 _TAG = re.compile(rb"<[^<>\"']*(?:(?:\"[^<\"]*\"|'[^<']*')[^<>\"']*)*>")
-_UNFINISHED_TAG = re.compile(rb"<[^<>\"']*(?:(?:\"[^<\"]*\"|'[^<']*')[^<>\"']*)*(?:\"[^<\"]*|'[^<']*)?")
+_UNFINISHED_TAG = re.compile(
+    rb"<[^<>\"']*(?:(?:\"[^<\"]*\"|'[^<']*')[^<>\"']*)*(?:\"[^<\"]*|'[^<']*)?"
+)
 
 _EVENTS = ("start", "end", "comment", "pi")
 _ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"

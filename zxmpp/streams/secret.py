@@ -66,7 +66,9 @@ def read_secret(name: str, settings: StreamSettings) -> str:
             f"another place with secret_env or secret_file"
         )
     if "\n" in secret or "\0" in secret:
-        raise ConfigError(f"{where} {source} holds more than one line; it must hold the secret only")
+        raise ConfigError(
+            f"{where} {source} holds more than one line; it must hold the secret only"
+        )
     return secret
 
 

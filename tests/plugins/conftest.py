@@ -1,0 +1,70 @@
+"""What the tests of the bundled plugins share: peers on real sockets, counters, waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import zmq
+import zmq.asyncio
+
+
+class Peer:
+    """A process' end of a socket, played by pyzmq."""
+
+    def __init__(self, socket: zmq.asyncio.Socket) -> None:
+        self.socket = socket
+
+    async def send(self, *frames: bytes) -> None:
+        async with asyncio.timeout(10):
+            await self.socket.send_multipart(list(frames))
+
+    async def recv(self) -> list[bytes]:
+        async with asyncio.timeout(10):
+            return await self.socket.recv_multipart()
+
+    async def ask(self, *frames: bytes) -> Any:
+        """Send, and read the JSON that comes back."""
+        await self.send(*frames)
+        return json.loads((await self.recv())[-1])
+
+
+Connect = Callable[..., Peer]
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """``connect(bot, "alerts", "REQ")``: a peer of that type on the bot's socket of that name."""
+    context = zmq.asyncio.Context()
+
+    def make(bot: Any, name: str, kind: str, **options: Any) -> Peer:
+        socket = context.socket(zmq.SocketType[kind])
+        socket.linger = 0
+        for option, value in options.items():
+            socket.set(zmq.SocketOption[option], value)
+        socket.connect(bot.app.socket(name).bound[0])
+        return Peer(socket)
+
+    yield make
+    context.destroy(linger=0)
+
+
+def counts(bot: Any, plugin: str) -> dict[str, int]:
+    """What a plugin has counted."""
+    owners: dict[str, dict[str, int]] = bot.app.pipeline.statistics().owners
+    return owners[plugin]
+
+
+async def until(true: Callable[[], Any]) -> None:
+    """Wait until `true` is."""
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.002)
+
+
+def said(bot: Any) -> list[tuple[str, str]]:
+    """The messages that the bot has sent: to whom, and the text."""
+    return [(str(s["to"]), s["body"]) for s in bot.sent if s.name == "message"]
