@@ -3,44 +3,49 @@
 Rules:
 - One task per stream; one back-off, exponential, with jitter, that starts anew after a session
   that lasted.
-- A server that is absent is tried again for ever. Credentials that were refused are not: a clear
+- A server that is absent is tried again for ever. One that refuses us is not hammered: a clear
   error, and another try only after `refused_retry`.
-- A connection on which nothing comes in is pinged (XEP-0199), and given up if nothing comes back.
-- No timer runs but one per ping interval.
+- Nothing waits without a bound: not for a session, not for the end of a connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from zxmpp.streams.mixin import StreamMixin
+from zxmpp.streams.liveness import Liveness
 from zxmpp.streams.settings import StreamSettings
 
-__all__ = ["State", "Supervisor"]
+__all__ = ["TRANSITIONS", "State", "Supervisor"]
 
 log = logging.getLogger(__name__)
 
 #: Seconds before the second attempt.
-FIRST_DELAY = 0.25
+FIRST_DELAY = 0.5
 #: Seconds that a session must last for the back-off to begin anew.
 STABLE = 5.0
+#: Seconds that the end of an aborted connection may take.
+CLOSE_TIMEOUT = 2.0
+#: A server that hangs up on a component's handshake so often in a row refuses it, wordlessly.
+SILENT_REFUSALS = 3
 
 
 class State(StrEnum):
     """Where a stream is in its life."""
 
-    NEW = "new"
+    NEW = "new"  #: not started
     CONNECTING = "connecting"  #: TCP, TLS, authentication
     ONLINE = "online"  #: there is a session
     WAITING = "waiting"  #: for the next attempt
     REFUSED = "refused"  #: the server refused us; tried again, slowly
-    STOPPED = "stopped"
+    STOPPED = "stopped"  #: for good
 
 
 #: state -> the states that may follow it
@@ -53,59 +58,72 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.STOPPED: frozenset(),
 }
 
-#: Stream errors (RFC 6120, 4.9.3) that another try in a moment will not mend.
+#: Stream errors (RFC 6120, 4.9.3) that another try in a moment will not mend, and what will.
 _REFUSALS = {
-    "not-authorized": "the secret is wrong; compare it with the server's",
-    "host-unknown": "the server does not know this JID; add it to the server's configuration",
-    "host-gone": "the server no longer serves this JID",
-    "improper-addressing": "the server does not serve this JID",
-    "invalid-namespace": "this port is not for this kind of stream; check kind and port",
+    "not-authorized": "the secret is wrong: compare it with the server's configuration",
+    "host-unknown": "the server does not know this JID: add it to the server's configuration",
+    "host-gone": "the server no longer serves this JID: give another one",
+    "improper-addressing": "the server does not serve this JID: check jid and host",
+    "invalid-namespace": "this port is not for this kind of stream: check kind and port",
+    "invalid-from": "the server does not accept this JID here: check jid",
+    "unsupported-version": "the server speaks no XMPP 1.0 on this port: check port",
+    "see-other-host": "the server names another host, which is not followed: set host and port",
 }
+_CONFLICT = "this JID is in use by another connection: stop that one, or give this bot another JID"
 
 
 class Supervisor:
-    """The life of one stream. `on_state(state, detail)` is called at each change."""
+    """The life of one stream. `on_state(state, detail)` is called at each change.
+
+    `xmpp` is one of `zxmpp.streams.mixin`'s classes; `settings` say where and how patiently.
+    """
 
     def __init__(
         self,
-        xmpp: StreamMixin,
+        xmpp: Any,
         name: str,
         settings: StreamSettings,
         on_state: Callable[[State, str], None],
     ) -> None:
         self.state = State.NEW
         self.counts: Counter[str] = Counter()
-        self._xmpp: Any = xmpp
+        self._xmpp = xmpp
         self._name = name
         self._settings = settings
         self._on_state = on_state
         self._task: asyncio.Task[None] | None = None
-        self._keepalive: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._liveness = Liveness(
+            xmpp, settings.ping_interval, settings.ping_timeout, self._on_silence
+        )
         self._refusal = ""
-        self._last_failure = ""
+        self._failure = ""
+        self._in_conflict = False
+        self._wordless = 0
         self._session = asyncio.Event()
         self._ended = asyncio.Event()
+        self._changed = asyncio.Event()
         self._attempts = 0
-        for event, handler in self._handlers():
-            self._xmpp.add_event_handler(event, handler)
-
-    def _handlers(self) -> list[tuple[str, Callable[[Any], None]]]:
-        return [
+        xmpp.supervised = True
+        self._handlers: list[tuple[str, Callable[[Any], None]]] = [
             ("session_start", self._on_session),
             ("session_resumed", self._on_session),
             ("disconnected", self._on_disconnected),
             ("connection_failed", self._on_failed),
+            ("failed_auth", self._on_failed_auth),
             ("failed_all_auth", self._on_bad_auth),
             ("no_auth", self._on_no_auth),
             ("ssl_invalid_chain", self._on_bad_certificate),
             ("stream_error", self._on_stream_error),
         ]
+        for event, handler in self._handlers:
+            xmpp.add_event_handler(event, handler)
 
     def start(self) -> None:
-        """Begin. Must be called on the loop."""
-        if self._task is None:
-            self._task = self._xmpp.loop.create_task(self._run(), name=f"stream {self._name}")
+        """Begin. Must be called on the loop. Idempotent."""
+        if self._task is None and self.state is State.NEW:
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), name=f"stream {self._name}"
+            )
             self._task.add_done_callback(self._task_ended)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
@@ -113,25 +131,25 @@ class Supervisor:
             log.error("stream %s: the supervisor failed: this is a bug", self._name, exc_info=error)
 
     async def stop(self, wait: float) -> None:
-        """End the session in good order, in at most `wait` seconds, and try no more."""
-        self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        """End the session in good order, in about `wait` seconds, and try no more. Idempotent."""
+        if self.state is State.STOPPED:
+            return
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self._liveness.stop()
         xmpp = self._xmpp
-        if xmpp.is_connected():
-            self._ended.clear()
-            xmpp.disconnect(wait=wait)
-            try:
-                async with asyncio.timeout(wait + 1):
-                    await self._ended.wait()
-            except TimeoutError:
-                xmpp.abort()
-        xmpp.cancel_connection_attempt()
-        self._stop_keepalive()
-        for event, handler in self._handlers():
+        if xmpp.is_connected() and self._session.is_set() and wait > 0:
+            # slixmpp sends what is queued, closes the stream, and waits for the server's answer.
+            closing = xmpp.disconnect(wait=wait)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2 * wait + 1):
+                    await closing
+        await self._close()
+        for event, handler in self._handlers:
             xmpp.del_event_handler(event, handler)
-        pump = xmpp._run_out_filters
+        pump, xmpp._run_out_filters = xmpp._run_out_filters, None
         if pump is not None:
             pump.cancel()
             await asyncio.wait([pump])
@@ -143,8 +161,9 @@ class Supervisor:
         if state is self.state:
             return
         if state not in TRANSITIONS[self.state]:
-            log.error("stream %s: %s -> %s is no transition: this is a bug", self._name, self.state,
-                      state)  # fmt: skip
+            log.error(
+                "stream %s: %s -> %s is no transition: this is a bug", self._name, self.state, state
+            )
         self.state = state
         self._on_state(state, detail)
 
@@ -152,133 +171,172 @@ class Supervisor:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._stopping:
-            self._go(State.CONNECTING)
-            self._refusal = self._last_failure = ""
+        if self._settings.security != "none":
+            await self._load_certificates()
+        while True:
+            self._refusal = self._failure = ""
+            self._in_conflict = False
             self._session.clear()
             self._ended.clear()
+            self._changed.clear()
+            self._go(State.CONNECTING)
             began = await self._connect()
-            if began and loop.time() - began >= STABLE:
-                self._attempts = 0
-            reason = self._refusal or self._last_failure or "the connection was lost"
-            if self._refusal:
-                delay = self._settings.refused_retry
-                self.counts["refused"] += 1
-                log.error("stream %s: refused by the server: %s. The next try is in %g s",
-                          self._name, reason, delay)  # fmt: skip
-                self._go(State.REFUSED, reason)
-            else:
-                delay = min(self._settings.backoff_max, FIRST_DELAY * 2 ** min(self._attempts, 16))
-                delay *= random.uniform(0.5, 1.0)
-                self._attempts += 1
-                log.warning("stream %s: %s; the next try is in %.1f s", self._name, reason, delay)
-                self._go(State.WAITING, reason)
-            await asyncio.sleep(delay)
+            await self._close()
+            if began is not None:
+                self._wordless = 0
+                if loop.time() - began >= STABLE:
+                    self._attempts = 0
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        """Seconds until the next attempt; tells why there must be one."""
+        settings = self._settings
+        reason = self._refusal or self._failure or "the connection was lost"
+        if self._refusal:
+            self.counts["refused"] += 1
+            delay = settings.refused_retry
+            if self._in_conflict:
+                # Our own last connection may be the other one, until the server notices.
+                delay = min(delay, settings.backoff_max)
+            log.error(
+                "stream %s (%s): refused: %s. The next try is in %g s",
+                self._name, settings.jid, reason, delay,
+            )  # fmt: skip
+            self._go(State.REFUSED, reason)
+            return delay
+        delay = min(settings.backoff_max, FIRST_DELAY * 2 ** min(self._attempts, 16))
+        delay *= random.uniform(0.5, 1.0)
+        self._attempts += 1
+        log.warning("stream %s: %s; the next try is in %.1f s", self._name, reason, delay)
+        self._go(State.WAITING, reason)
+        return delay
 
     async def _connect(self) -> float | None:
         """One connection from start to end. The loop's time when its session began, if it did."""
-        settings, xmpp = self._settings, self._xmpp
+        xmpp, settings = self._xmpp, self._settings
         self.counts["attempts"] += 1
-        if settings.kind == "component":
-            attempt = xmpp.connect(settings.host or "localhost", settings.port or 5347)
-        elif settings.host:
-            attempt = xmpp.connect(settings.host, settings.port or 5222)
-        else:
-            attempt = xmpp.connect()
+        attempt = xmpp.connect(*(settings.address or ()))
         try:
-            async with asyncio.timeout(settings.session_timeout):
+            async with asyncio.timeout(settings.login_timeout):
                 await asyncio.wait([attempt])
-                if not xmpp.is_connected():
+                if not xmpp.is_connected() and not self._ended.is_set():
+                    self._failure = self._failure or "can't connect"
                     return None
-                if not await self._either(self._session, self._ended):
-                    return None
+                await self._changed.wait()
         except TimeoutError:
-            self._last_failure = f"no session within {settings.session_timeout:g} s"
-            xmpp.cancel_connection_attempt()
-            xmpp.abort()
+            self._failure = f"no session within {settings.login_timeout:g} s"
+            return None
+        if not self._session.is_set():
+            self._judge_wordless()
             return None
         began = float(xmpp.loop.time())
         self.counts["sessions"] += 1
-        self._watch_silence()
+        self._liveness.start()
         try:
             await self._ended.wait()
         finally:
-            self._stop_keepalive()
+            self._liveness.stop()
         return began
 
-    async def _either(self, wanted: asyncio.Event, other: asyncio.Event) -> bool:
-        """Wait for one of two events; whether it was the first."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (wanted, other)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            return wanted.is_set()
-        finally:
-            for wait in waits:
-                wait.cancel()
-
-    # -- silence --------------------------------------------------------------------------------
-
-    def _watch_silence(self) -> None:
-        loop = self._xmpp.loop
-        silent = loop.time() - self._xmpp.last_received
-        interval = self._settings.ping_interval
-        if silent >= interval:
-            self._xmpp.ping_stanza().send(timeout=self._settings.ping_timeout).add_done_callback(
-                lambda future: future.cancelled() or future.exception()
-            )
-            self._keepalive = loop.call_later(
-                self._settings.ping_timeout, self._check_silence, loop.time()
-            )
-        else:
-            self._keepalive = loop.call_later(interval - silent, self._watch_silence)
-
-    def _check_silence(self, asked: float) -> None:
-        if self._xmpp.last_received >= asked:
-            self._watch_silence()
+    def _judge_wordless(self) -> None:
+        if self._refusal or self._settings.kind != "component" or not self._xmpp.stream_id:
             return
-        self.counts["silent"] += 1
-        self._last_failure = (
-            f"the server was silent for {self._settings.ping_interval:g} s and did not answer a "
-            f"ping in {self._settings.ping_timeout:g} s"
-        )
-        self._xmpp.abort()
+        self._wordless += 1
+        if self._wordless >= SILENT_REFUSALS:
+            self._refusal = (
+                "the server hangs up after the handshake, without a word: usually the secret is "
+                "wrong, or the server does not know this JID"
+            )
 
-    def _stop_keepalive(self) -> None:
-        if self._keepalive is not None:
-            self._keepalive.cancel()
-            self._keepalive = None
+    async def _close(self) -> None:
+        """See that there is no connection: a late end of the last one would end the next."""
+        xmpp = self._xmpp
+        attempt = xmpp._current_connection_attempt
+        xmpp.cancel_connection_attempt()
+        if attempt is not None:
+            await asyncio.wait([attempt], timeout=CLOSE_TIMEOUT)
+        if xmpp.is_connected():
+            self._ended.clear()
+            xmpp.abort()
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._ended.wait()
+            except TimeoutError:
+                # asyncio does not report the end of a connection whose TLS handshake failed.
+                xmpp.connection_lost(None)
+
+    async def _load_certificates(self) -> None:
+        """Read the trusted certificates; off the loop, it takes some 10 ms."""
+        ca_file = self._settings.ca_file or None
+
+        def load() -> ssl.SSLContext:
+            context = ssl.create_default_context()
+            if ca_file:
+                context.load_verify_locations(ca_file)
+            return context
+
+        while True:
+            try:
+                self._xmpp.ssl_context = await asyncio.to_thread(load)
+                return
+            except OSError as error:
+                self._go(State.CONNECTING)
+                self._refusal = f"ca_file {ca_file} can't be used ({error}): name a file in PEM"
+                await asyncio.sleep(self._pause())
 
     # -- what slixmpp reports -------------------------------------------------------------------
 
+    def _on_silence(self) -> None:
+        self.counts["silent"] += 1
+        self._failure = (
+            f"the server was silent and did not answer a ping in {self._settings.ping_timeout:g} s"
+        )
+        self._xmpp.abort()
+
     def _on_session(self, _: Any) -> None:
         self._session.set()
+        self._changed.set()
         self._go(State.ONLINE)
 
     def _on_disconnected(self, reason: Any) -> None:
-        if reason and not self._last_failure:
-            self._last_failure = f"the connection was lost: {reason}"
+        if reason and not self._failure:
+            self._failure = f"the connection was lost: {reason}"
         self._ended.set()
+        self._changed.set()
 
     def _on_failed(self, reason: Any) -> None:
-        self._last_failure = f"can't connect: {reason}"
+        self._failure = f"can't connect: {reason}"
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            self._on_bad_certificate(reason)
+
+    def _on_failed_auth(self, failure: Any) -> None:
+        self._failure = f"authentication failed: {failure['condition']}"
 
     def _on_bad_auth(self, _: Any) -> None:
-        self._refusal = "the password is wrong, or the account does not exist"
+        if "temporary-auth-failure" not in self._failure:
+            self._refusal = "the password is wrong, or the account does not exist"
 
     def _on_no_auth(self, _: Any) -> None:
         self._refusal = (
-            "the server offers no way to authenticate that is safe here; check tls, or the "
-            "server's SASL mechanisms"
+            "the server offers no way to log in that is safe here: check tls, or the mechanisms "
+            "that the server allows"
         )
 
     def _on_bad_certificate(self, error: Any) -> None:
-        self._refusal = f"the server's certificate is not trusted ({error}); name its CA in ca_file"
-        self._xmpp.disconnect()
+        self._refusal = (
+            f"the server's certificate is not trusted ({error}): name its authority in ca_file, "
+            f"and see that it is for the domain of jid"
+        )
+        # slixmpp leaves the connection to whoever handles this.
+        self._ended.set()
+        self._changed.set()
 
     def _on_stream_error(self, error: Any) -> None:
         condition = str(error["condition"])
-        self._last_failure = f"the server closed the stream: {condition} {error['text']}".rstrip()
-        if condition in _REFUSALS and not self._session.is_set():
+        text = str(error["text"] or "")
+        self._failure = f"the server ended the stream: {condition} {text}".rstrip()
+        if condition == "conflict":
+            self._in_conflict = True
+            self._refusal = f"conflict: {_CONFLICT}"
+        elif condition in _REFUSALS and not self._session.is_set():
             self._refusal = f"{condition}: {_REFUSALS[condition]}"
-        elif condition == "conflict" and self._session.is_set():
-            self._refusal = "conflict: somebody else uses this JID; give this bot its own resource"
