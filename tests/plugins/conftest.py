@@ -39,9 +39,11 @@ Connect = Callable[..., Peer]
 async def connect() -> AsyncIterator[Connect]:
     """``connect(bot, "alerts", "REQ")``: a peer of that type on the bot's socket of that name."""
     context = zmq.asyncio.Context()
+    sockets: list[zmq.asyncio.Socket] = []
 
     def make(bot: Any, name: str, kind: str, **options: Any) -> Peer:
         socket = context.socket(zmq.SocketType[kind])
+        sockets.append(socket)
         socket.linger = 0
         for option, value in options.items():
             socket.set(zmq.SocketOption[option], value)
@@ -49,6 +51,8 @@ async def connect() -> AsyncIterator[Connect]:
         return Peer(socket)
 
     yield make
+    for socket in sockets:
+        socket.close()
     context.destroy(linger=0)
 
 
