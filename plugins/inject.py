@@ -16,13 +16,13 @@ import xml.etree.ElementTree as ET
 from typing import Any, Literal
 
 from lxml import etree
-from msgspec import Struct
+from msgspec import Struct, field
 from slixmpp.exceptions import IqError, IqTimeout
 from slixmpp.jid import JID
 from slixmpp.xmlstream import tostring
-from zxmpp_plugins.inbound import OK, AllowList, Bad, Inbound, jid_of
 
 from zxmpp import FramesEvent
+from zxmpp_plugins.inbound import OK, AllowList, Bad, Inbound, jid_of
 
 __all__ = ["Inject", "Route", "parse_stanza"]
 
@@ -44,7 +44,7 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True):
     #: As whom a component may write, besides itself: the same. All of them in its own domain.
     allow_from: list[str] = []
     #: Which stanzas may be sent.
-    stanzas: list[Name] = ["message", "presence"]
+    stanzas: list[Name] = field(default_factory=lambda: ["message", "presence"])
     #: With a topic the message is ``[topic, stanza]``, else the stanza alone.
     topic: str = ""
     #: The largest stanza, in bytes.

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 from slixmpp.xmlstream import tostring
-from zxmpp_plugins.inbound import jid_of
-from zxmpp_plugins.templates import checked
 
 from zxmpp import Plugin, PluginError, SocketError, StanzaEvent, on
+from zxmpp_plugins.inbound import jid_of
+from zxmpp_plugins.templates import checked
 
 __all__ = ["Publish", "Route", "Stanza", "schema"]
 
@@ -57,7 +57,7 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True):
     #: The name of a PUB or PUSH socket.
     socket: str
     #: Which stanzas; messages are those with a body, and no errors.
-    stanzas: list[Name] = ["message"]
+    stanzas: list[Name] = field(default_factory=lambda: ["message"])
     #: The first frame: text with ``$stream $stanza $type $room $sender $to``.
     topic: str = "$stream/$stanza"
     #: The second frame: ``json`` or ``xml``.

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
-from zxmpp_plugins.inbound import OK, AllowList, Bad, Inbound, jid_of
-from zxmpp_plugins.templates import Fields, checked
 
 from zxmpp import FramesEvent, StreamError
+from zxmpp_plugins.inbound import OK, AllowList, Bad, Inbound, jid_of
+from zxmpp_plugins.templates import Fields, checked
 
 __all__ = ["Relay", "Route", "text_of"]
 

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
-from zxmpp_plugins.usage import parameters
 
 from zxmpp import Call, FramesEvent, Plugin, PluginError, Refused, SocketError, on
+from zxmpp_plugins.usage import parameters
 
 __all__ = ["CommandSettings", "NoAnswer", "Workers"]
 

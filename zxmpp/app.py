@@ -80,6 +80,8 @@ class App:
         self._source = _AppSource()
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
+        #: What starts an app that was attached.
+        self._starter: asyncio.Task[None] | None = None
 
     # -- parts ----------------------------------------------------------------------------------
 
@@ -289,6 +291,5 @@ def attach(
             except ZxmppError:
                 log.exception("attach: the app on %s could not start", xmpp.boundjid.bare)
 
-    task = xmpp.loop.create_task(start())
-    app._starter = task
+    app._starter = xmpp.loop.create_task(start())
     return app

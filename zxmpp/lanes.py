@@ -201,9 +201,9 @@ class Lanes(Generic[J]):
     async def _work_lane(self, lane: _Lane[J]) -> None:
         run, queue = self._run, lane.queue
         try:
-            if lane.rest is not None:
-                rest, lane.rest = lane.rest, None
-                await rest
+            begun, lane.rest = lane.rest, None
+            if begun is not None:
+                await begun
             slice_end = perf_counter() + TIME_SLICE
             while queue:
                 for _ in range(min(len(queue), CLOCK_EVERY)):

@@ -57,8 +57,7 @@ class Handle(Protocol):
 
 
 def _mark(function: F, mark: object) -> F:
-    getattr(function, MARKS, None) or setattr(function, MARKS, [])
-    getattr(function, MARKS).append(mark)
+    function.__dict__.setdefault(MARKS, []).append(mark)
     return function
 
 
@@ -342,7 +341,7 @@ class Plugin:
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str = "") -> asyncio.Task[Any]:
         """Run `work` as a task of this plugin: kept, cancelled at unload, its exception logged."""
         task = asyncio.get_running_loop().create_task(
-            self._shielded(work), name=f"{self.instance}: {name or work.__name__}"
+            self._shielded(work), name=f"{self.instance}: {name or work!r}"
         )
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)

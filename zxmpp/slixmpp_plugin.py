@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from slixmpp.plugins import BasePlugin, register_plugin
 
@@ -23,12 +23,12 @@ from zxmpp.sockets import Socket, SocketSettings
 __all__ = ["ZeroMQ"]
 
 
-class ZeroMQ(BasePlugin):  # type: ignore[misc]
+class ZeroMQ(BasePlugin):
     """slixmpp's plugin ``zmq``."""
 
     name = "zmq"
     description = "zxmpp: ZeroMQ sockets"
-    dependencies: set[str] = set()
+    dependencies: ClassVar[set[str]] = set()
 
     def plugin_init(self) -> None:
         self.sockets: dict[str, Socket] = {}

@@ -1,6 +1,6 @@
 """A burst through a socket: nothing lost, nothing twice, in order, and the loop turns meanwhile.
 
-``python -m tests.benchmarks.burst [--json] [--quick]``
+``python tests/benchmarks/burst.py [--json] [--quick]``
 
 Two peers send 1,000,000 messages of 100 bytes in all. The handler sends on another socket (and a
 ROUTER back to its peers), and other code reads EVENTS on each turn of the loop, which takes the
@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import zmq
+from harness import options, report
 from msgspec import Struct
 
-from tests.benchmarks.harness import options, report
 from tests.sockets.helpers import LOOPS
 from zxmpp.event import Event, FramesEvent
 from zxmpp.sockets import Socket, SocketSource

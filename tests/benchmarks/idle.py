@@ -1,6 +1,6 @@
 """What an idle bot costs: CPU, context switches, memory; beside a bare slixmpp component.
 
-``python -m tests.benchmarks.idle [--json] [--quick]``
+``python tests/benchmarks/idle.py [--json] [--quick]``
 
 Both are components of one private Prosody, each in a process of its own. The zxmpp one has the
 sockets and plugins of a small bot: a PULL, a ROUTER, help, echo and relay. After a pause to settle,
@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks.harness import options, report
+from harness import options, report
+
 from zxmpp.testing.servers import Prosody
 
 ZXMPP = """

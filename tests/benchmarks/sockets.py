@@ -1,6 +1,6 @@
 """Messages a second from a PULL socket into an async handler, beside the peers.
 
-``python -m tests.benchmarks.sockets [--json] [--quick]``
+``python tests/benchmarks/sockets.py [--json] [--quick]``
 
 Another process pushes messages of 100 bytes over tcp as fast as it can. The candidates:
 
@@ -23,8 +23,8 @@ from typing import Any
 
 import zmq
 import zmq.asyncio
+from harness import Rounds, options, report
 
-from tests.benchmarks.harness import Rounds, options, report
 from zxmpp import App, FramesEvent, Plugin, on
 
 SENDER = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from slixmpp.jid import JID
+
 from zxmpp_plugins.inbound import AllowList, jid_of
 from zxmpp_plugins.templates import checked
 from zxmpp_plugins.usage import parameters
@@ -46,7 +47,7 @@ def test_an_empty_list_allows_nobody() -> None:
      "m@example.org/desk", "m@exa mple.org", "m@"],
 )  # fmt: skip
 def test_what_is_no_entry(entry: str) -> None:
-    with pytest.raises(ValueError, match="allow_to: .* neither a bare JID .* nor a whole domain"):
+    with pytest.raises(ValueError, match=r"allow_to: .* neither a bare JID .* nor a whole domain"):
         AllowList("allow_to", [entry])
 
 
@@ -81,7 +82,18 @@ def test_usages(usage: str, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "usage", ["text", "<a b>", "<text ...> <more>", "<a ...> <b ...>", "[a] <b>", "<a> <a>", "<from>", "<1>", "<a"]
+    "usage",
+    [
+        "text",
+        "<a b>",
+        "<text ...> <more>",
+        "<a ...> <b ...>",
+        "[a] <b>",
+        "<a> <a>",
+        "<from>",
+        "<1>",
+        "<a",
+    ],
 )
 def test_what_is_no_usage(usage: str) -> None:
     with pytest.raises(ValueError, match="usage: "):

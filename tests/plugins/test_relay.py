@@ -75,9 +75,7 @@ async def test_a_rep_answers_each_request_once(connect: Connect) -> None:
         ("", [b'{"text": "a\\u0000b\\u001b[31mc\\u000bd\\uffffe\\n\\t"}'], "ab[31mcde\n\t"),
     ],
 )  # fmt: skip
-async def test_what_is_said(
-    connect: Connect, route: str, frames: list[bytes], text: str
-) -> None:
+async def test_what_is_said(connect: Connect, route: str, frames: list[bytes], text: str) -> None:
     async with TestBot(config("ROUTER", f'to = ["{ROOM}"]\n{route}')) as bot:
         assert await connect(bot, "alerts", "REQ").ask(*frames) == {"ok": True}
         assert said(bot) == [(ROOM, text)]
@@ -201,7 +199,12 @@ async def test_nobody_else(connect: Connect, to: Any, reason: str) -> None:
 
 
 async def test_without_the_field_it_goes_where_the_route_says(connect: Connect) -> None:
-    async with TestBot(config("ROUTER", f'to = ["{ROOM}"]\n{NAMED}', )) as bot:
+    async with TestBot(
+        config(
+            "ROUTER",
+            f'to = ["{ROOM}"]\n{NAMED}',
+        )
+    ) as bot:
         script = connect(bot, "alerts", "REQ")
         await script.ask(js(text="a"))
         await script.ask(js(text="b", to="alice@localhost"))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from slixmpp import JID
 
 from zxmpp.errors import ZxmppError
 from zxmpp.testing.servers import Prosody
@@ -81,7 +82,7 @@ async def _play(stack: AsyncExitStack, folder: Path, prosody: Prosody) -> None:
     alice.add_event_handler(f"muc::{room}::got_online", lambda presence: (
         bot_is_in.set() if presence["from"].resource == "bot" else None
     ))  # fmt: skip
-    await alice.plugin["xep_0045"].join_muc_wait(room, "alice", maxstanzas=0)
+    await alice.plugin["xep_0045"].join_muc_wait(JID(room), "alice", maxstanzas=0)
     await stack.enter_async_context(
         _process("bot", python, "-m", "zxmpp.cli", "run", str(config), "--quiet", cwd=folder,
                  secret=prosody.components["bot.localhost"])
@@ -99,7 +100,7 @@ async def _play(stack: AsyncExitStack, folder: Path, prosody: Prosody) -> None:
 
     question = "!shout hello from chat"
     say("alice", question)
-    alice.send_message(mto="bot@bot.localhost", mbody=question, mtype="chat")
+    alice.send_message(mto=JID("bot@bot.localhost"), mbody=question, mtype="chat")
     say("bot", await hear("chat"))
     async with _step("the alert script ends"), _process(
         "script", python, str(folder / "alert.py"), alerts, cwd=folder

@@ -2,14 +2,17 @@
 
 Rules:
 - Rooms are joined anew after each session start, without history, and asked about after silence
-  (XEP-0410). We are in when our own presence (status 110) has come back, not before.
+  (XEP-0410). We are in when our own presence has come back, not before; messages to a room wait
+  in the outbox until then.
 - A nick is a label. The real JID of an occupant is known only from presence of a room that we
   asked to join: any other JID could send presence that looks like a room's.
-- A room that refuses us is tried again after a pause, never at once.
-- State is bounded: rooms that we asked for, and `MAX_OCCUPANTS` in each.
+- A room that refuses us is tried again after a pause that doubles, never at once; one that was
+  destroyed is not made anew while the session lasts.
+- State is bounded: rooms that we asked for, and `MAX_OCCUPANTS` in each. One timer per room.
 
-slixmpp's xep_0045 keeps no join alive, needs other arguments for a component, and tracks whatever
-claims to be a room; it works beside this, for what it can do besides.
+slixmpp's xep_0045 keeps no join alive, wants other arguments of a component, waits for a subject
+that not all rooms send, and tracks whatever claims to be a room; its xep_0410 leaves a task behind
+for each silent interval. Both work beside this, for all else that they can do.
 """
 
 from __future__ import annotations
@@ -17,14 +20,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+import random
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
-from slixmpp.exceptions import IqError, IqTimeout
+from slixmpp.exceptions import IqError
 from slixmpp.jid import JID
 
+from zxmpp.errors import StreamError
 from zxmpp.event import Lifecycle
+from zxmpp.streams.names import MUC, MUC_USER, PING
 from zxmpp.streams.settings import RoomSettings
 
 __all__ = ["Room", "RoomState", "Rooms"]
@@ -32,20 +40,36 @@ __all__ = ["Room", "RoomState", "Rooms"]
 log = logging.getLogger(__name__)
 
 MAX_OCCUPANTS = 10_000
-#: Seconds that a join may take.
+#: Seconds that a join, or the answer to a self-ping, may take.
 JOIN_TIMEOUT = 30.0
-#: Seconds until a room is tried again: after a restart of its service, a kick, a refusal.
-RETRY_SOON, RETRY_LATER, RETRY_SLOW = 5.0, 30.0, 300.0
+#: The longest pause before a room is tried again, in seconds.
+MAX_RETRY = 3600.0
+#: How much longer than the first pause (`retry`) it takes until a refusal is worth another try.
+SLOW = 10
 #: Nicks that are tried when one is taken.
 NICKS = 5
 
-_MUC = "{http://jabber.org/protocol/muc}"
-_USER = "{http://jabber.org/protocol/muc#user}"
-#: Errors that a self-ping may bring while we are in (XEP-0410, 3).
+#: Errors that a self-ping may bring while we are in, and those that prove nothing (XEP-0410, 3).
 _STILL_IN = {"service-unavailable", "feature-not-implemented", "item-not-found"}
-_NOT_SURE = {"remote-server-not-found", "remote-server-timeout"}
+_PROVES_NOTHING = {"remote-server-not-found", "remote-server-timeout"}
+#: Status codes of our own unavailable presence (XEP-0045, 15.6.2).
 _WHY_OUT = {"301": "banned", "307": "kicked", "321": "affiliation", "322": "members-only",
             "332": "shutdown", "333": "error"}  # fmt: skip
+#: What is said of a join that was refused (XEP-0045, 7.2).
+_REMEDIES = {
+    "not-authorized": "it wants a password: name it in password_env",
+    "forbidden": "we are banned",
+    "registration-required": "it is for members only: make us one",
+    "item-not-found": "it does not exist, or is locked",
+    "not-allowed": "we may not make rooms there",
+    "not-acceptable": "the nick is reserved: set another one",
+    "conflict": "all our nicks are taken: set another one",
+    "service-unavailable": "it is full",
+}
+#: Errors that may pass by themselves.
+_PASSING = _PROVES_NOTHING | {
+    "service-unavailable", "resource-constraint", "internal-server-error", "recipient-unavailable",
+}  # fmt: skip
 
 
 class RoomState(StrEnum):
@@ -62,15 +86,19 @@ class Room:
     def __init__(self, jid: str, nick: str, password: str = "") -> None:
         self.jid = jid
         self.wanted_nick = nick
+        #: Our nick, as the room has it.
         self.nick = nick
         self.password = password
         self.state = RoomState.OUT
+        #: Whether what comes is said now: history is over.
+        self.live = False
         #: nick -> real bare JID, "" where the room hides it.
         self.occupants: dict[str, str] = {}
-        #: Set when the room let us in, or told us why not.
-        self.settled = asyncio.Event()
+        #: Whether the room let us in, or told us why not, in this session.
+        self.settled = False
         self.timer: asyncio.TimerHandle | None = None
         self.tries = 0
+        self.failures = 0
         self.last_heard = 0.0
 
     def stop_timer(self) -> None:
@@ -80,32 +108,46 @@ class Room:
 
 
 class Rooms:
-    """The rooms of one stream. `own_jid` is the full JID that we are there."""
+    """The rooms of one stream.
+
+    `own_jid` tells the full JID that we are there; `tell` takes (what, room, detail);
+    `on_settled` is called when a room let us in or told us why not. `ping_interval` and `retry`
+    are in seconds, see `StreamSettings`.
+    """
 
     def __init__(
         self,
         xmpp: Any,
         nick: str,
-        own_jid: Callable[[], JID],
+        own_jid: Callable[[], str],
         tell: Callable[[Lifecycle, str, str], None],
+        on_settled: Callable[[], None],
         *,
-        self_ping_interval: float = 600.0,
+        ping_interval: float = 300.0,
+        retry: float = 30.0,
     ) -> None:
         self.nick = nick
+        self.counts: Counter[str] = Counter()
         self._xmpp = xmpp
         self._own_jid = own_jid
         self._tell = tell
-        self._interval = self_ping_interval
+        self._on_settled = on_settled
+        self._interval = ping_interval
+        self._retry = retry
         self._rooms: dict[str, Room] = {}
         self._online = False
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    def __iter__(self) -> Any:
-        return iter(self._rooms.values())
+    def __iter__(self) -> Iterator[Room]:
+        return iter(list(self._rooms.values()))
 
     def get(self, jid: str) -> Room | None:
         """The room of that bare JID, if we asked to be there."""
         return self._rooms.get(jid)
+
+    @property
+    def unsettled(self) -> list[str]:
+        """The rooms of which we do not know yet whether they let us in."""
+        return [room.jid for room in self._rooms.values() if not room.settled]
 
     # -- joining and leaving --------------------------------------------------------------------
 
@@ -113,172 +155,192 @@ class Rooms:
         """Be in these rooms whenever there is a session."""
         for settings in wanted:
             password = os.environ.get(settings.password_env, "") if settings.password_env else ""
-            self.join(settings.jid, settings.nick, password)
+            self.join(settings.bare, settings.nick, password)
 
     def join(self, jid: str, nick: str = "", password: str = "") -> Room:
-        """Be in a room from now on. Await `settled` of what comes back."""
-        bare = JID(jid).bare
+        """Be in a room from now on. StreamError for what is no room's JID. Idempotent."""
+        bare = _room_jid(jid)
         room = self._rooms.get(bare)
         if room is None:
             room = self._rooms[bare] = Room(bare, nick or self.nick, password)
+            self._xmpp.outbox.hold(bare)
             if self._online:
                 self._enter(room)
         return room
 
     def leave(self, jid: str) -> None:
-        """Be in a room no more."""
-        room = self._rooms.pop(JID(jid).bare, None)
-        if room is not None:
-            room.stop_timer()
-            if self._online and room.state is not RoomState.OUT:
-                self._presence(room, type="unavailable")
-            room.state = RoomState.OUT
+        """Be in a room no more. Idempotent."""
+        room = self._rooms.pop(_room_jid(jid), None)
+        if room is None:
+            return
+        room.stop_timer()
+        self._xmpp.outbox.release(room.jid)
+        self._xmpp.flush()
+        if self._online and room.state is not RoomState.OUT:
+            self._presence(room, "unavailable").send()
+        was_in, room.state = room.state is RoomState.JOINED, RoomState.OUT
+        if was_in:
             self._tell(Lifecycle.LEFT, room.jid, "we left")
+        self._on_settled()
 
     def session_started(self) -> None:
         """There is a session: join all."""
         self._online = True
-        for room in self._rooms.values():
+        for room in self:
+            room.tries = room.failures = 0
             self._enter(room)
 
     def session_ended(self) -> None:
         """The session is lost: we are in no room."""
         self._online = False
-        for room in self._rooms.values():
+        for room in self:
             room.stop_timer()
-            room.settled.clear()
-            if room.state is RoomState.JOINED:
-                room.state = RoomState.OUT
-                self._tell(Lifecycle.LEFT, room.jid, "the stream is offline")
-            room.state = RoomState.OUT
+            room.settled = False
+            was_in, room.state = room.state is RoomState.JOINED, RoomState.OUT
             room.occupants.clear()
-
-    async def settled(self) -> None:
-        """Wait until each room let us in or told us why not, at most the time of a join."""
-        waits = [asyncio.ensure_future(room.settled.wait()) for room in self._rooms.values()]
-        if waits:
-            try:
-                await asyncio.wait(waits, timeout=JOIN_TIMEOUT)
-            finally:
-                for wait in waits:
-                    wait.cancel()
+            self._xmpp.outbox.hold(room.jid)
+            if was_in:
+                self._tell(Lifecycle.LEFT, room.jid, "the stream is offline")
 
     def close(self) -> None:
-        for room in self._rooms.values():
+        """Stop all timers."""
+        self._online = False
+        for room in self:
             room.stop_timer()
-        for task in self._tasks:
-            task.cancel()
 
-    def _enter(self, room: Room, *, nick: str = "") -> None:
-        room.stop_timer()
-        if not self._online or self._rooms.get(room.jid) is not room:
-            return
-        room.state = RoomState.JOINING
-        room.nick = nick or room.wanted_nick
-        room.occupants.clear()
-        presence = self._make_presence(room)
-        x = presence.xml.makeelement(f"{_MUC}x", {})
-        history = x.makeelement(f"{_MUC}history", {"maxstanzas": "0"})
-        x.append(history)
-        if room.password:
-            password = x.makeelement(f"{_MUC}password", {})
-            password.text = room.password
-            x.append(password)
-        presence.append(x)
-        presence.send()
-        room.timer = self._xmpp.loop.call_later(JOIN_TIMEOUT, self._out, room, "no answer",
-                                                RETRY_LATER)  # fmt: skip
-
-    def _make_presence(self, room: Room, type: str | None = None) -> Any:
+    def _presence(self, room: Room, type: str | None = None) -> Any:
         return self._xmpp.make_presence(
             pto=f"{room.jid}/{room.nick}", pfrom=self._own_jid(), ptype=type
         )
 
-    def _presence(self, room: Room, type: str | None = None) -> None:
-        self._make_presence(room, type).send()
+    def _enter(self, room: Room, nick: str = "") -> None:
+        room.stop_timer()
+        if not self._online or self._rooms.get(room.jid) is not room:
+            return
+        room.state = RoomState.JOINING
+        room.live = False
+        room.nick = nick or room.wanted_nick
+        room.occupants.clear()
+        presence = self._presence(room)
+        x = ET.Element(f"{MUC}x")
+        ET.SubElement(x, f"{MUC}history", {"maxstanzas": "0"})
+        if room.password:
+            ET.SubElement(x, f"{MUC}password").text = room.password
+        presence.xml.append(x)
+        presence.send()
+        self.counts["joins"] += 1
+        room.timer = self._xmpp.loop.call_later(
+            JOIN_TIMEOUT, self._out, room, "the room does not answer", False
+        )
 
     def _in(self, room: Room) -> None:
         room.stop_timer()
         room.state = RoomState.JOINED
-        room.tries = 0
+        room.tries = room.failures = 0
         room.last_heard = self._xmpp.loop.time()
         room.timer = self._xmpp.loop.call_later(self._interval, self._look, room)
         log.info("in room %s as %s", room.jid, room.nick)
         self._tell(Lifecycle.JOINED, room.jid, room.nick)
-        room.settled.set()
+        self._settle(room)
+        self._xmpp.outbox.release(room.jid)
+        self._xmpp.flush()
 
-    def _out(self, room: Room, why: str, retry: float) -> None:
+    def _out(self, room: Room, why: str, slow: bool, again: bool = True) -> None:
+        """We are not in; try again later, or not while this session lasts."""
         room.stop_timer()
         room.state = RoomState.OUT
         room.occupants.clear()
-        log.warning("not in room %s: %s; the next try is in %g s", room.jid, why, retry)
+        self._xmpp.outbox.hold(room.jid)
+        self.counts["left"] += 1
         self._tell(Lifecycle.LEFT, room.jid, why)
-        room.settled.set()
-        room.timer = self._xmpp.loop.call_later(retry, self._enter, room)
+        if again:
+            delay = self._retry * (SLOW if slow else 1) * 2.0 ** min(room.failures, 16)
+            delay = min(MAX_RETRY, delay) * random.uniform(0.75, 1.0)
+            room.failures += 1
+            log.warning("not in room %s: %s; the next try is in %.0f s", room.jid, why, delay)
+            room.timer = self._xmpp.loop.call_later(delay, self._enter, room)
+        else:
+            log.warning("not in room %s: %s; it is not tried again", room.jid, why)
+        self._settle(room)
+
+    def _settle(self, room: Room) -> None:
+        if not room.settled:
+            room.settled = True
+            self._on_settled()
 
     # -- what comes in --------------------------------------------------------------------------
 
-    def heard(self, room: Room) -> None:
-        """Something came from the room: it is alive."""
+    def hear(self, room: Room, delayed: bool) -> None:
+        """A groupchat message came from `room`."""
         room.last_heard = self._xmpp.loop.time()
+        if not delayed and room.state is RoomState.JOINED:
+            # History comes with a delay (XEP-0045, 7.2.13) and ends with the subject.
+            room.live = True
 
-    def see(self, stanza: Any, from_: JID) -> None:
-        """Look at a presence stanza: it may be about one of our rooms."""
-        room = self._rooms.get(from_.bare)
-        if room is None or not self._online:
+    def see(self, room: Room, nick: str, xml: Any) -> None:
+        """A presence stanza came from `room`; `nick` is the resource in its 'from'."""
+        if not self._online:
             return
-        self.heard(room)
-        kind = stanza.xml.get("type", "")
-        nick = from_.resource
+        room.last_heard = self._xmpp.loop.time()
+        kind = xml.get("type", "")
         if kind == "error":
             if room.state is RoomState.JOINING:
-                self._refused(room, stanza)
+                self._refused(room, xml)
             return
-        x = stanza.xml.find(f"{_USER}x")
-        if x is None or not nick:
+        x = xml.find(f"{MUC_USER}x")
+        if x is None or not nick or kind not in ("", "unavailable"):
             return
-        codes = {status.get("code", "") for status in x.findall(f"{_USER}status")}
-        item = x.find(f"{_USER}item")
-        own = "110" in codes or (nick == room.nick and room.state is RoomState.JOINED)
+        codes = {status.get("code", "") for status in x.iter(f"{MUC_USER}status")}
+        item = x.find(f"{MUC_USER}item")
+        own = "110" in codes or nick == room.nick
         if kind == "unavailable":
             room.occupants.pop(nick, None)
+            if not own:
+                return
             if "303" in codes:
-                if own and item is not None:
-                    room.nick = item.get("nick", room.nick)
-            elif own:
-                why = next((_WHY_OUT[code] for code in sorted(codes) if code in _WHY_OUT), "")
-                if not why and x.find(f"{_USER}destroy") is not None:
-                    why = "destroyed"
-                slow = why in ("banned", "members-only", "affiliation", "destroyed")
-                retry = RETRY_SLOW if slow else RETRY_LATER if why == "kicked" else RETRY_SOON
-                self._out(room, why or "we were taken out", retry)
-            return
-        if kind:
+                room.nick = (item.get("nick") if item is not None else None) or room.nick
+            elif room.state is RoomState.JOINED:
+                self._put_out(room, x, codes)
             return
         if nick in room.occupants or len(room.occupants) < MAX_OCCUPANTS:
             real = item.get("jid", "") if item is not None else ""
             room.occupants[nick] = _bare(real)
-        if "110" in codes and room.state is not RoomState.JOINED:
+        else:
+            self.counts["occupant-not-tracked"] += 1
+        if own and room.state is RoomState.JOINING:
+            # 210: the service gave us another nick.
             room.nick = nick
+            if "201" in codes:
+                self._unlock(room)
             self._in(room)
 
-    def _refused(self, room: Room, stanza: Any) -> None:
-        condition = str(stanza["error"]["condition"])
+    def _put_out(self, room: Room, x: Any, codes: set[str]) -> None:
+        destroyed = x.find(f"{MUC_USER}destroy") is not None
+        why = next((text for code, text in _WHY_OUT.items() if code in codes), "")
+        why = "destroyed" if destroyed else why or "taken out"
+        reason = next((e.text for e in x.iter(f"{MUC_USER}reason") if e.text), "")
+        slow = why in ("banned", "members-only", "affiliation", "kicked")
+        self._out(room, f"{why}: {reason}" if reason else why, slow, again=not destroyed)
+
+    def _refused(self, room: Room, xml: Any) -> None:
+        error = self._xmpp.Presence(xml=xml)["error"]
+        condition = str(error["condition"])
         if condition == "conflict" and room.tries < NICKS:
             room.tries += 1
-            self._enter(room, nick=room.wanted_nick + "_" * room.tries)
+            self._enter(room, room.wanted_nick + "_" * room.tries)
             return
         room.tries = 0
-        remedy = {
-            "not-authorized": "it wants a password; name it in password_env",
-            "forbidden": "we are banned",
-            "registration-required": "it is for members only; add us as a member",
-            "item-not-found": "it does not exist and we may not make it",
-            "conflict": "all our nicks are taken; set another nick",
-            "service-unavailable": "it is full",
-        }.get(condition, str(stanza["error"]["text"]))
-        slow = condition not in ("remote-server-timeout", "remote-server-not-found")
-        self._out(room, f"{condition}: {remedy}", RETRY_SLOW if slow else RETRY_LATER)
+        text = _REMEDIES.get(condition) or str(error["text"] or "the room refused us")
+        self._out(room, f"{condition}: {text}", condition not in _PASSING)
+
+    def _unlock(self, room: Room) -> None:
+        """We made the room: take its default configuration (XEP-0045, 10.1.2)."""
+        iq = self._xmpp.make_iq_set(ito=room.jid, ifrom=self._own_jid())
+        query = ET.SubElement(iq.xml, "{http://jabber.org/protocol/muc#owner}query")
+        ET.SubElement(query, "{jabber:x:data}x", {"type": "submit"})
+        iq.send(timeout=JOIN_TIMEOUT).add_done_callback(
+            lambda answer: answer.cancelled() or answer.exception()
+        )
 
     # -- silence (XEP-0410) ---------------------------------------------------------------------
 
@@ -288,32 +350,28 @@ class Rooms:
         if silent < self._interval:
             room.timer = self._xmpp.loop.call_later(self._interval - silent, self._look, room)
             return
-        task = self._xmpp.loop.create_task(self._self_ping(room), name=f"self-ping {room.jid}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _self_ping(self, room: Room) -> None:
+        self.counts["self-pings"] += 1
         iq = self._xmpp.make_iq_get(ito=f"{room.jid}/{room.nick}", ifrom=self._own_jid())
-        iq.append(iq.xml.makeelement("{urn:xmpp:ping}ping", {}))
-        try:
-            await iq.send(timeout=JOIN_TIMEOUT)
-        except IqError as error:
-            if error.condition not in _STILL_IN | _NOT_SURE:
-                if self._online and room.state is RoomState.JOINED:
-                    log.warning("room %s has lost us (%s); joining anew", room.jid, error.condition)
-                    self._tell(Lifecycle.LEFT, room.jid, f"the room had lost us: {error.condition}")
-                    self._enter(room)
-                return
-        except IqTimeout:
+        iq.xml.append(ET.Element(PING))
+        iq.send(timeout=JOIN_TIMEOUT).add_done_callback(lambda answer: self._answer(room, answer))
+
+    def _answer(self, room: Room, answer: asyncio.Future[Any]) -> None:
+        if answer.cancelled():
+            return
+        error = answer.exception()
+        current = self._online and self._rooms.get(room.jid) is room and room.timer is None
+        if not current or room.state is not RoomState.JOINED:
+            return
+        lost = isinstance(error, IqError) and error.condition not in _STILL_IN | _PROVES_NOTHING
+        if lost and isinstance(error, IqError):
+            log.warning("room %s has lost us (%s); joining anew", room.jid, error.condition)
+            self._xmpp.outbox.hold(room.jid)
+            self._tell(Lifecycle.LEFT, room.jid, f"the room had lost us: {error.condition}")
+            self._enter(room)
+            return
+        if error is not None and not isinstance(error, IqError):
             log.warning("room %s does not answer", room.jid)
-        if room.state is RoomState.JOINED and room.timer is None:
-            room.timer = self._xmpp.loop.call_later(self._interval, self._look, room)
-
-    # -- identity -------------------------------------------------------------------------------
-
-    def real_jid(self, room: Room, nick: str) -> str:
-        """The bare JID behind a nick, if the room told us."""
-        return room.occupants.get(nick, "")
+        room.timer = self._xmpp.loop.call_later(self._interval, self._look, room)
 
 
 def _bare(jid: str) -> str:
@@ -321,3 +379,10 @@ def _bare(jid: str) -> str:
         return str(JID(jid).bare)
     except ValueError:
         return ""
+
+
+def _room_jid(jid: str) -> str:
+    bare = _bare(jid)
+    if "@" not in bare:
+        raise StreamError(f"{jid!r} is not the JID of a room such as kitchen@rooms.example.org")
+    return bare
