@@ -24,7 +24,7 @@ from zxmpp.guards import Dedupe, RateLimit, judge_marks
 from zxmpp.loader import Loader
 from zxmpp.pipeline import Pipeline
 from zxmpp.sockets import SocketSettings, SocketSource
-from zxmpp.streams import AttachedStream, BaseStream, Stream, read_secret
+from zxmpp.streams import AttachedStream, BaseStream, Stream, StreamSettings, read_secret
 
 __all__ = ["App", "attach"]
 
@@ -85,6 +85,11 @@ class App:
 
     # -- parts ----------------------------------------------------------------------------------
 
+    def make_stream(self, name: str, settings: StreamSettings) -> BaseStream:
+        """The stream for ``[streams.NAME]``. ConfigError if its secret is missing."""
+        secret = read_secret(name, settings)
+        return Stream(name, settings, secret, self.pipeline.receive, self.pipeline.wants)
+
     def add_stream(self, stream: BaseStream) -> BaseStream:
         """Make `stream` (whose sink is this app's pipeline) part of the app."""
         if stream.name in self.streams:
@@ -144,12 +149,7 @@ class App:
             for name, socket_settings in self.settings.sockets.items():
                 self.open_socket(name, socket_settings)
             for name, stream_settings in self.settings.streams.items():
-                secret = read_secret(name, stream_settings)
-                self.add_stream(
-                    Stream(
-                        name, stream_settings, secret, self.pipeline.receive, self.pipeline.wants
-                    )
-                )
+                self.add_stream(self.make_stream(name, stream_settings))
             await self.plugins.load_all(self.settings.plugins)
             for stream in self.streams.values():
                 stream.start()

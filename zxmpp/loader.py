@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,17 @@ class Loader:
         for name in order:
             if name not in self._loaded:
                 await self.load(name, classes[name], settings[name].table)
+
+    async def load_classes(self, classes: Iterable[type[Plugin]]) -> None:
+        """Load plugin classes under their own names, with their default config."""
+        for cls in classes:
+            missing = [
+                name
+                for name in cls.dependencies
+                if not name.startswith("xep_") and name not in self._loaded
+            ]
+            await self.load_all({name: PluginSettings(name) for name in missing})
+            await self.load(cls.name, cls)
 
     async def load(self, name: str, cls: type[Plugin], table: Mapping[str, Any] = {}) -> Plugin:
         """Make, register and start one plugin whose dependencies are loaded."""

@@ -2,219 +2,28 @@
 
 ``python tests/benchmarks/burst.py [--json] [--quick]``
 
-Two peers send 1,000,000 messages of 100 bytes in all. The handler sends on another socket (and a
-ROUTER back to its peers), and other code reads EVENTS on each turn of the loop, which takes the
-edge of the FD away. Every combination of PULL, SUB, ROUTER with tcp, ipc, inproc on select, poll,
-epoll selectors and uvloop. ``wait`` is how long a callback waits for its turn while the burst
-drains; the table of budgets is what the default was chosen from. Exits with 1 if a message was
-lost, doubled or out of order.
+1,000,000 messages through every combination of PULL, SUB, ROUTER with tcp, ipc, inproc on select,
+poll, epoll selectors and uvloop (tests/sockets/bursts.py says how). ``wait`` is how long a callback
+waits for its turn of the loop while the burst drains; the table of budgets is what the default was
+chosen from. Exits with 1 if a message was lost, doubled or out of order.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import subprocess
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
-import zmq
 from harness import options, report
-from msgspec import Struct
 
-from tests.sockets.helpers import LOOPS
-from zxmpp.event import Event, FramesEvent
-from zxmpp.sockets import Socket, SocketSource
+sys.path.append(str(Path(__file__).parents[2]))
 
-TRANSPORTS = ("tcp", "ipc", "inproc")
-SENDERS = {"PULL": "PUSH", "SUB": "XPUB", "ROUTER": "DEALER"}
-PEERS = 2
-#: Of so many messages the handler answers (or passes on) one.
-EVERY = 50
+from tests.sockets.bursts import SENDERS, TRANSPORTS, run  # noqa: E402
+from tests.sockets.helpers import LOOPS  # noqa: E402
+
 BUDGETS = (32, 64, 128, 256, 512, 1024, 4096)
 
 
-class Burst(Struct):
-    """What came of one burst. Times are in seconds."""
-
-    count: int
-    received: int = 0
-    wrong: int = 0  #: lost, twice or out of order
-    passed_on: int = 0  #: what the handler sent and another socket received
-    replies_missing: bool = False
-    seconds: float = 0.0
-    worst_wait: float = 0.0
-    usual_wait: float = 0.0  #: the 99th percentile
-    found_by_recheck: int = 0
-
-    @property
-    def right(self) -> bool:
-        return (
-            self.received == self.count
-            and not self.wrong
-            and not self.replies_missing
-            and self.passed_on == self.count // PEERS // EVERY * PEERS
-        )
-
-    @property
-    def rate(self) -> float:
-        return self.count / self.seconds
-
-
-def send_burst(context: zmq.Context[Any], kind: str, address: str, peer: int, count: int) -> bool:
-    """Send the messages of one peer, then read what comes back. False if that is not all."""
-    socket: zmq.Socket[bytes] = context.socket(getattr(zmq, kind))
-    socket.setsockopt(zmq.LINGER, 60_000)
-    socket.setsockopt(zmq.RCVTIMEO, 30_000)
-    if kind == "XPUB":
-        socket.setsockopt(zmq.XPUB_NODROP, 1)
-    if kind == "DEALER":
-        socket.setsockopt(zmq.RCVHWM, 0)
-    try:
-        socket.connect(address)
-        if kind == "XPUB":
-            socket.recv()  # the subscription
-        head, rest = bytes([peer]), b"x" * 91
-        for number in range(count):
-            socket.send(head + number.to_bytes(8) + rest)
-        if kind == "DEALER":
-            for number in range(count // EVERY):
-                if int.from_bytes(socket.recv()) != (number + 1) * EVERY - 1:
-                    return False
-    except zmq.Again:
-        return False
-    finally:
-        socket.close()
-    return True
-
-
-@contextlib.contextmanager
-def senders(
-    context: zmq.Context[Any], kind: str, address: str, count: int
-) -> Iterator[Callable[[], bool]]:
-    """Peers that send ``count`` messages in all: processes, or threads for inproc. What comes back
-    waits for their end and says whether they got all their replies."""
-    share = count // PEERS
-    if address.startswith("inproc"):
-        results: list[bool] = []
-        threads = [
-            threading.Thread(
-                target=lambda n=n: results.append(send_burst(context, kind, address, n, share))
-            )
-            for n in range(PEERS)
-        ]
-        for thread in threads:
-            thread.start()
-        yield lambda: all([thread.join(60) is None for thread in threads]) and all(results)
-        return
-    command = [sys.executable, "-m", "tests.benchmarks.burst", "--send", kind, address]
-    processes = [subprocess.Popen([*command, str(n), str(share)]) for n in range(PEERS)]
-    try:
-        yield lambda: not any([process.wait(60) for process in processes])
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-async def burst(kind: str, transport: str, folder: str, count: int, **more: Any) -> Burst:
-    """Receive one burst. `more` are keys of the socket's table."""
-    result = Burst(count)
-    loop = asyncio.get_running_loop()
-    context: zmq.Context[Any] = zmq.Context()
-    name = f"burst-{time.monotonic_ns()}"
-    address = {
-        "tcp": "tcp://127.0.0.1:*", "ipc": f"ipc://{folder}/{name}", "inproc": f"inproc://{name}",
-    }[transport]  # fmt: skip
-    done = asyncio.Event()
-    expected = [0] * PEERS
-    first = 0.0
-
-    def passed_on(batch: list[Any]) -> None:
-        result.passed_on += len(batch)
-
-    def sink(events: Any) -> None:
-        nonlocal first
-        if not first:
-            first = time.perf_counter()
-        for event in events:
-            if type(event) is FramesEvent:
-                handle(event)
-
-    def handle(event: Event) -> None:
-        body = event.head
-        peer, number = body[0], int.from_bytes(body[1:9])
-        if number != expected[peer]:
-            result.wrong += 1
-        expected[peer] = number + 1
-        result.received += 1
-        if number % EVERY == EVERY - 1:
-            out.send(body)
-            if kind == "ROUTER":
-                source.answer(event, number.to_bytes(8))
-        if result.received >= count:
-            result.seconds = time.perf_counter() - first
-            done.set()
-
-    into = Socket("PULL", name="into", bind=f"inproc://{name}-out", context=context,
-                  on_messages=passed_on)  # fmt: skip
-    out = Socket("PUSH", name="out", connect=f"inproc://{name}-out", context=context,
-                 send_buffer=1_000_000)  # fmt: skip
-    more = {"send_buffer": 1_000_000, **more}
-    socket = Socket(kind, name=name, bind=address, context=context, **more)
-    source = SocketSource(socket, name, sink)
-    waits: list[float] = []
-
-    async def watch() -> None:
-        """The other code: reads EVENTS on every turn; and the clock of the turns."""
-        raw, before = socket.zmq_socket, 0.0
-        while True:
-            raw.get(zmq.EVENTS)
-            now = time.perf_counter()
-            if first and before:
-                waits.append(now - before)
-            before = now
-            await asyncio.sleep(0)
-
-    try:
-        with senders(context, SENDERS[kind], socket.bound[0], count) as ended:
-            watcher = loop.create_task(watch())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(60 + count / 20_000):
-                    await done.wait()
-                    while result.passed_on < count // PEERS // EVERY * PEERS:
-                        await asyncio.sleep(0.001)
-            watcher.cancel()
-            result.replies_missing = not await loop.run_in_executor(None, ended)
-    finally:
-        result.found_by_recheck = socket.statistics().found_by_recheck
-        source.close(0)
-        out.close(0)
-        into.close(0)
-        await loop.run_in_executor(None, context.term)
-    waits.sort()
-    if waits:
-        result.worst_wait = waits[-1]
-        result.usual_wait = waits[int(len(waits) * 0.99)]
-    return result
-
-
-def run(loop: str, kind: str, transport: str, count: int, **more: Any) -> Burst:
-    """One burst on a loop of its own."""
-    with tempfile.TemporaryDirectory() as folder, asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        return runner.run(burst(kind, transport, folder, count, **more))
-
-
 def main() -> None:
-    if sys.argv[1:2] == ["--send"]:
-        kind, address, peer, count = sys.argv[2:]
-        with zmq.Context() as context:
-            ok = send_burst(context, kind, address, int(peer), int(count))
-        sys.exit(not ok)
     arguments = options("bursts of messages through one socket")
     count = 8_000 if arguments.quick else 1_000_000
     figures: dict[str, object] = {"messages": count}

@@ -65,7 +65,7 @@ def counts(bot: Any, plugin: str) -> dict[str, int]:
 async def until(true: Callable[[], Any]) -> None:
     """Wait until `true` is."""
     async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110  (there is no event for what a counter says)
+        while not true():
             await asyncio.sleep(0.002)
 
 

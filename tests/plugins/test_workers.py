@@ -17,7 +17,6 @@ CONFIG = """
 [sockets.jobs]
 type = "{kind}"
 bind = "tcp://127.0.0.1:*"
-send_buffer = 3
 [plugins.help]
 [plugins.echo]
 [plugins.workers]
@@ -166,7 +165,8 @@ async def test_10000_frames_are_dropped_and_the_next_answer_counts(connect: Conn
 
 
 async def test_nobody_takes_the_requests() -> None:
-    async with TestBot(config("timeout = 0.05")) as bot:
+    small = config("timeout = 0.05").replace("[plugins.help]", "send_buffer = 3\n[plugins.help]")
+    async with TestBot(small) as bot:
         workers = bot.app.plugins.get("workers")
         waiting = [asyncio.ensure_future(workers.request("jobs", b"x")) for _ in range(3)]
         await asyncio.sleep(0)

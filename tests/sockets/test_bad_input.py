@@ -37,9 +37,7 @@ async def test_a_frame_above_maxmsgsize_cuts_its_peer_off(opened: Opened, peer: 
     assert pull.statistics().monitor["disconnected"] == 1
 
 
-async def test_many_frames_and_many_bytes_are_dropped_by_name(
-    opened: Opened, peer: Peer
-) -> None:
+async def test_many_frames_and_many_bytes_are_dropped_by_name(opened: Opened, peer: Peer) -> None:
     inbox = Inbox()
     pull = opened("PULL", bind="tcp://127.0.0.1:*", max_message_bytes=10_000, max_frames=1000,
                   on_messages=inbox)  # fmt: skip

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from tests.benchmarks.burst import SENDERS, TRANSPORTS, run
+from tests.sockets.bursts import SENDERS, TRANSPORTS, run
 from tests.sockets.helpers import LOOPS
 
 COUNT = int(os.environ.get("ZXMPP_BURST", "8000"))

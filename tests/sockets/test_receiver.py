@@ -16,7 +16,6 @@ from zxmpp.sockets.receiver import Receiver
 SOON = 3600.0
 
 
-
 class Wire:
     def __init__(self, context: zmq.Context[Any]) -> None:
         self.dropped: Counter[str] = Counter()

@@ -88,15 +88,15 @@ def test_what_is_wrong_is_said(more: dict[str, Any], said: str) -> None:
         SocketSettings.from_table("alerts", table(**more))
 
 
-@pytest.mark.parametrize("given", [{"type": "PULL"}, {"bind": [BIND]}, {"type": "PULL", "bind": []}])
+@pytest.mark.parametrize(
+    "given", [{"type": "PULL"}, {"bind": [BIND]}, {"type": "PULL", "bind": []}]
+)
 def test_type_and_an_address_are_needed(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"\[sockets.alerts\]"):
         SocketSettings.from_table("alerts", given)
 
 
-def test_a_secret_is_read_and_never_shown(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_secret_is_read_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     public, secret = zmq.curve_keypair()
     monkeypatch.setenv("ZXMPP_TEST_KEY", secret.decode())
     (tmp_path / "password").write_text("hunter2\n")

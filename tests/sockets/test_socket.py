@@ -29,7 +29,12 @@ TRANSPORTS = ["tcp", "ipc", "inproc"]
     [("PULL", "PUSH"), ("PUSH", "PULL"), ("PAIR", "PAIR"), ("DEALER", "DEALER")],
 )
 def test_messages_go_from_one_to_the_other(
-    opened: Opened, addresses: dict[str, str], loop: str, transport: str, binder: str, connector: str
+    opened: Opened,
+    addresses: dict[str, str],
+    loop: str,
+    transport: str,
+    binder: str,
+    connector: str,
 ) -> None:
     async def run() -> None:
         inbox = Inbox()
@@ -48,9 +53,7 @@ def test_messages_go_from_one_to_the_other(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_request_and_reply(
-    opened: Opened, addresses: dict[str, str], transport: str
-) -> None:
+async def test_request_and_reply(opened: Opened, addresses: dict[str, str], transport: str) -> None:
     asked, answered = Inbox(), Inbox()
     rep = opened("REP", bind=addresses[transport], on_messages=asked)
     req = opened("REQ", connect=rep.bound[0], on_messages=answered)
@@ -142,9 +145,7 @@ async def test_stream_talks_to_plain_tcp(opened: Opened) -> None:
     await writer.wait_closed()
 
 
-async def test_several_addresses_of_each_kind(
-    opened: Opened, addresses: dict[str, str]
-) -> None:
+async def test_several_addresses_of_each_kind(opened: Opened, addresses: dict[str, str]) -> None:
     inbox = Inbox()
     pull = opened("PULL", bind=list(addresses.values()), on_messages=inbox)
     assert len(pull.bound) == 3

@@ -10,15 +10,21 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+try:
+    from pytest_asyncio import fixture as async_fixture
+except ImportError:  # then nobody asks for it
+    async_fixture = pytest.fixture
+
 if TYPE_CHECKING:
+    from zxmpp.testing.bot import TestBot
     from zxmpp.testing.servers import Ejabberd, Prosody, Server
 
-__all__ = ["ejabberd", "ejabberd_server", "prosody", "prosody_server"]
+__all__ = ["bot", "bot_config", "ejabberd", "ejabberd_server", "prosody", "prosody_server"]
 
 S = TypeVar("S", bound="Server")
 
@@ -66,3 +72,18 @@ def ejabberd_server() -> Iterator[Ejabberd]:
     from zxmpp.testing.servers import Ejabberd
 
     yield from _serve(Ejabberd)
+
+
+@pytest.fixture
+def bot_config() -> str:
+    """The configuration of the `bot` fixture, as TOML text: override it."""
+    return ""
+
+
+@async_fixture
+async def bot(bot_config: str) -> AsyncIterator[TestBot]:
+    """A whole bot without a server, made from `bot_config`."""
+    from zxmpp.testing.bot import TestBot
+
+    async with TestBot(bot_config) as bot:
+        yield bot

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["MemoryTransport", "feed", "start_session"]
@@ -25,11 +26,16 @@ class MemoryTransport(asyncio.Transport):
         self.written: list[str] = []
         #: Set at each write; clear it before waiting for the next.
         self.wrote = asyncio.Event()
+        #: Called with each text that is written.
+        self.on_write: Callable[[str], None] | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._closing:
-            self.written.append(bytes(data).decode())
+            text = bytes(data).decode()
+            self.written.append(text)
             self.wrote.set()
+            if self.on_write is not None:
+                self.on_write(text)
 
     def writelines(self, list_of_data: Any) -> None:
         for data in list_of_data:
