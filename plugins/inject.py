@@ -100,7 +100,7 @@ class Inject(Inbound):
             raise Bad("bad-frames", f"{len(event.frames)} frames; send {wanted}")
         root = parse_stanza(event.frames[-1], route)
         xmpp = stream.xmpp
-        address(root, xmpp.boundjid, xmpp.is_component, to, from_)
+        address(root, _own(stream), xmpp.is_component, to, from_)
         local = etree.QName(root).localname
         # slixmpp's elements are those of the standard library; what is parsed here is checked.
         xml = ET.fromstring(etree.tostring(_renamed(root, xmpp.default_ns)))
@@ -161,8 +161,14 @@ def parse_stanza(data: bytes, route: Route) -> Any:
         raise Bad("stanza-not-allowed", f"<{name.localname}/>; this route sends "
                   f"{', '.join(route.stanzas)}", "not-allowed", "cancel")  # fmt: skip
     if name.localname == "iq" and root.get("type") not in ("get", "set"):
-        raise Bad("stanza-not-allowed", f"an iq of type {root.get('type')!r}; ask with get or set")
+        raise Bad("stanza-not-allowed", f"an iq of type {root.get('type')!r}; ask with get or set",
+                  "not-allowed", "cancel")  # fmt: skip
     return root
+
+
+def _own(stream: Any) -> JID:
+    """Who `stream` speaks as: a component has a name of its own in its domain."""
+    return JID(getattr(stream, "own_jid", "")) or stream.xmpp.boundjid
 
 
 def address(root: Any, own: JID, component: bool, to: AllowList, from_: AllowList) -> None:

@@ -132,7 +132,7 @@ class _Way:
     def event(self, event: StanzaEvent) -> None:
         stanza = Stanza(
             event.source.name, event.name, event.type, event.from_, event.to,
-            event.stanza["id"], event.sender, event.room, event.nick, event.body,
+            event.stanza.xml.get("id", ""), event.sender, event.room, event.nick, event.body,
         )  # fmt: skip
         self.send(stanza, event.stanza)
 

@@ -13,10 +13,20 @@ from typing import Any
 import pytest
 import zmq
 from slixmpp import JID
+from slixmpp.xmlstream.matcher import StanzaPath
 
-from zxmpp import App, Call, FramesEvent, Lifecycle, LifecycleEvent, Plugin, command, on
+from zxmpp import (
+    App,
+    FramesEvent,
+    Lifecycle,
+    LifecycleEvent,
+    Plugin,
+    StanzaEvent,
+    command,
+    on,
+)
 from zxmpp.config import parse
-from zxmpp.testing.servers import Prosody, Server
+from zxmpp.testing.servers import Ejabberd, Prosody, Server
 
 LIMIT = 30
 HELLO = Path(__file__).parents[2] / "examples" / "hello"
@@ -109,37 +119,151 @@ async def test_chat_to_a_worker_and_an_alert_into_a_room(
 
 
 class Ledger(Plugin):
-    """Writes down all that goes through the bot."""
+    """Writes down all that goes through the bot: what came from the socket, what was sent to the
+    stream ``sink`` and arrived there, bounced, or was given up."""
 
-    numbers: list[int]
-    given_up: list[str]
-    joined: int
-    room: str
-
-    async def start(self) -> None:
-        self.numbers, self.given_up, self.joined = [], [], 0
-        self.online = asyncio.Event()
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.numbers: list[int] = []
+        self.arrived: Counter[int] = Counter()
+        self.named: Counter[int] = Counter()
+        self.back = asyncio.Event()
+        self.left = asyncio.Event()
 
     @on.frames("numbers")
     def number(self, event: FramesEvent) -> None:
         number = int(event.frames[0])
         self.numbers.append(number)
-        self.stream().xmpp.make_message(
-            mto=JID("sink@sink.localhost"), mfrom=self.own(), mbody=f"n{number}", mtype="chat"
-        ).send()
+        xmpp = self.stream("bot").xmpp
+        message = xmpp.make_message(mto=SINK, mbody=str(number), mtype="chat")
+        message["from"] = JID("bot@echo.localhost/x") if xmpp.is_component else xmpp.boundjid
+        message["id"] = f"n{number}"
+        message.send()
 
-    def own(self) -> Any:
-        return self.stream().source.own_jid
+    @on.message(where=lambda event: event.source.name == "sink")
+    def arrive(self, event: StanzaEvent) -> None:
+        self.arrived[int(event.body)] += 1
+
+    @on.stanza(StanzaPath("message@type=error"))
+    def bounce(self, event: StanzaEvent) -> None:
+        self.named[int(event.stanza["id"].removeprefix("n"))] += 1
 
     @on.lifecycle(Lifecycle.GIVEN_UP)
-    def gave_up(self, event: LifecycleEvent) -> None:
-        self.given_up.append(event.detail)
+    def give_up(self, event: LifecycleEvent) -> None:
+        if match := re.search(r"id=n(\d+)\b", event.detail):
+            self.named[int(match[1])] += 1
 
     @on.lifecycle(Lifecycle.JOINED)
-    def came_in(self, event: LifecycleEvent) -> None:
-        self.joined += 1
-        self.online.set()
+    def joined(self, event: LifecycleEvent) -> None:
+        self.back.set()
+
+    @on.lifecycle(Lifecycle.LEFT)
+    def lost(self, event: LifecycleEvent) -> None:
+        self.left.set()
 
     @command
-    def ping(self, call: Call) -> str:
+    def ping(self) -> str:
         return "pong"
+
+
+SINK = JID("sink@sink.localhost")
+
+
+async def push_numbers(address: str, stop: asyncio.Event) -> int:
+    """Push 0, 1, 2 ... until told to stop; how many."""
+    context = zmq.Context()
+    socket = context.socket(zmq.PUSH)
+    socket.connect(address)
+    number = 0
+    while not stop.is_set():
+        while not socket.poll(0, zmq.POLLOUT):
+            await asyncio.sleep(0.001)
+        socket.send(b"%d" % number)
+        number += 1
+        await asyncio.sleep(0.002)
+    socket.close(5000)
+    context.term()
+    return number
+
+
+async def survive(server: Server, role: str, kills: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill the server under traffic from both sides; see that the ledger adds up."""
+    secrets = server.accounts if role == "client" else server.components
+    monkeypatch.setenv("ZXMPP_BOT_SECRET", secrets["bot@localhost" if role == "client" else ECHO])
+    monkeypatch.setenv("ZXMPP_SINK_SECRET", server.components["sink.localhost"])
+    sink = stream(server, "component", rooms=[]).replace("streams.bot", "streams.sink")
+    app = App(
+        parse(
+            stream(server, role)
+            + "\n"
+            + sink.replace("echo.localhost", "sink.localhost")
+            + """
+            [sockets.numbers]
+            type = "PULL"
+            bind = "tcp://127.0.0.1:*"
+            [guards]
+            rate = 0
+            """
+        )
+    )
+    async with app:
+        plugin = await app.plugins.load("ledger", Ledger)
+        assert isinstance(plugin, Ledger)
+        await app.online(LIMIT)
+        stop = asyncio.Event()
+        pusher = asyncio.create_task(push_numbers(app.socket("numbers").bound[0], stop))
+        for round in range(kills):
+            at_least = len(plugin.numbers) + 30
+            async with asyncio.timeout(LIMIT):
+                while len(plugin.numbers) < at_least:
+                    await asyncio.sleep(0.005)
+            plugin.back.clear()
+            plugin.left.clear()
+            await server.kill()
+            async with asyncio.timeout(LIMIT):
+                await plugin.left.wait()
+            down = len(plugin.numbers)
+            await server.start()
+            async with asyncio.timeout(LIMIT):
+                await plugin.back.wait()
+            await app.online(LIMIT)
+            async with server.login("alice@localhost/desk") as alice:
+                got: asyncio.Queue[Any] = asyncio.Queue()
+                alice.add_event_handler("message", got.put_nowait)
+                alice.send_message(JID(address(role)), "!ping", mtype="chat")
+                assert await heard(alice, got, "chat") == "pong", f"round {round}"
+            assert len(plugin.numbers) > down, "the ZeroMQ side stood still"
+        stop.set()
+        pushed = await pusher
+        async with asyncio.timeout(LIMIT):
+            while len(plugin.numbers) < pushed:
+                await asyncio.sleep(0.01)
+            while missing := set(range(pushed)) - set(plugin.arrived) - set(plugin.named):
+                await asyncio.sleep(0.05)
+        assert plugin.numbers == list(range(pushed)), "the ZeroMQ side lost or reordered some"
+        assert not missing
+        twice = {number for number, times in plugin.arrived.items() if times > 1}
+        assert not twice, f"arrived twice: {sorted(twice)}"
+        print(f"{type(server).__name__} {role}: {kills} kills, {pushed} stanzas, "
+              f"{len(plugin.arrived)} arrived, {len(plugin.named)} named as given up or bounced, "
+              f"{len(set(plugin.named) & set(plugin.arrived))} of them arrived all the same")  # fmt: skip
+
+
+ECHO = "echo.localhost"
+COMPONENTS = {ECHO: "one secret", "sink.localhost": "another secret"}
+
+
+async def test_prosody_killed_twenty_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Prosody(components=COMPONENTS) as server:
+        await survive(server, "component", 20, monkeypatch)
+
+
+@pytest.mark.parametrize("role", ["component", "client"])
+async def test_ejabberd_killed_once(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Ejabberd(components=COMPONENTS) as server:
+        await survive(server, role, 1, monkeypatch)
+
+
+async def test_prosody_killed_under_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Prosody(components=COMPONENTS) as server:
+        await survive(server, "client", 3, monkeypatch)

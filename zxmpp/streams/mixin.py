@@ -33,7 +33,7 @@ class StreamMixin(ParserMixin, SendingMixin):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         hide_secrets()
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._start_sending()
 
     def reschedule_connection_attempt(self) -> asyncio.Future[Any] | None:
@@ -57,12 +57,12 @@ class StreamMixin(ParserMixin, SendingMixin):
             )  # fmt: skip
             self.event("stream_error", error)
             return
-        super()._handle_stream_error(error)
+        super()._handle_stream_error(error)  # type: ignore[no-untyped-call]
 
 
-class ClientXMPP(StreamMixin, slixmpp.ClientXMPP):  # type: ignore[misc]
+class ClientXMPP(StreamMixin, slixmpp.ClientXMPP):
     """slixmpp's ClientXMPP with a hardened way in and an outbox on the way out."""
 
 
-class ComponentXMPP(StreamMixin, slixmpp.ComponentXMPP):  # type: ignore[misc]
+class ComponentXMPP(StreamMixin, slixmpp.ComponentXMPP):
     """slixmpp's ComponentXMPP, likewise."""

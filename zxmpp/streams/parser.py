@@ -86,8 +86,7 @@ class ParserMixin(_Base):
         self.xml_root = None
         self._prolog = bytearray()
         self._open_bytes = 0
-        # Given the encoding, expat does not believe the XML declaration.
-        self.parser = ET.XMLPullParser(_EVENTS, _parser=ET.XMLParser(encoding="utf-8"))  # type: ignore[call-arg]
+        self.parser = _new_parser()
 
     def data_received(self, data: bytes | str) -> None:
         self.last_received = self.loop.time()
@@ -131,11 +130,12 @@ class ParserMixin(_Base):
         parser.feed(data)
         depth = self.xml_depth
         stanza_ended = False
-        for event, item in parser.read_events():
+        events: Any = parser.read_events()
+        for event, item in events:
             if event == "start":
                 if depth == 0:
-                    self.xml_root = item  # type: ignore[assignment]
-                    self.start_stream_handler(item)
+                    self.xml_root = item
+                    self.start_stream_handler(item)  # type: ignore[no-untyped-call]
                     if self.parser is not parser:
                         return
                 depth += 1
@@ -218,6 +218,12 @@ class ParserMixin(_Base):
             # A peer that does not read would keep the connection open.
             self.loop.call_later(self.refusal_linger, transport.abort)
         self.event("stream_refused", {"reason": refusal.reason, "condition": refusal.condition})
+
+
+def _new_parser() -> Any:
+    # Given the encoding, expat does not believe the XML declaration.
+    parser: Any = ET.XMLPullParser
+    return parser(_EVENTS, _parser=ET.XMLParser(encoding="utf-8"))
 
 
 def _root_tag_is_whole(head: bytes) -> bool:

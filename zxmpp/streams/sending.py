@@ -250,7 +250,7 @@ class SendingMixin(_Base):
         self.probe_id = f"{self._token}-{next(self._numbers)}"
         self.probe_since = self.loop.time()
         self._probe_covers = self.outbox.sent
-        iq = Iq(stream=self, stype="get", sid=self.probe_id, sto=self.boundjid.domain)
+        iq: Any = self.Iq(stype="get", sid=self.probe_id, sto=self.boundjid.domain)
         if self.is_component:
             # A component knows no other name of its server (XEP-0114) than its own.
             iq.xml.set("from", self.boundjid.domain)
@@ -266,10 +266,12 @@ class SendingMixin(_Base):
     def _watch_order(self, stanza: Any) -> Any:
         # The last of the filters that each stanza passes before it is written. A stanza that a
         # slow filter holds up is overtaken, also by the barrier: which then proves nothing.
-        if self.probe_id and stanza.xml.get("id") == self.probe_id:
-            if self._XMLStream__slow_tasks:  # type: ignore[attr-defined]
-                self._probe_covers = 0
+        if self.probe_id and stanza.xml.get("id") == self.probe_id and self._has_slow_filters():
+            self._probe_covers = 0
         return stanza
+
+    def _has_slow_filters(self) -> bool:
+        return bool(self._XMLStream__slow_tasks)  # type: ignore[attr-defined]
 
     def _plan_barrier(self) -> None:
         unconfirmed = self.outbox.unconfirmed

@@ -11,6 +11,7 @@ import difflib
 import re
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 from slixmpp import JID
 from slixmpp.jid import InvalidJID
@@ -90,7 +91,7 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     #: Rooms to be in: bare JIDs, or tables with ``jid``, ``nick``, ``password_env``.
     rooms: list[str | RoomSettings] = []
     #: slixmpp's plugins to load.
-    plugins: list[str] = list(DEFAULT_PLUGINS)
+    plugins: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_PLUGINS))
     #: Settings for slixmpp's plugins, by plugin.
     plugin_config: dict[str, dict[str, Any]] = {}
     #: ``starttls`` (RFC 6120, 5; the default of a client), ``direct`` (XEP-0368), or ``none`` (the

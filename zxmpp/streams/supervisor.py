@@ -204,7 +204,7 @@ class Supervisor:
             )  # fmt: skip
             self._go(State.REFUSED, reason)
             return delay
-        delay = min(settings.backoff_max, FIRST_DELAY * 2 ** min(self._attempts, 16))
+        delay = min(settings.backoff_max, FIRST_DELAY * 2.0 ** min(self._attempts, 16))
         delay *= random.uniform(0.5, 1.0)
         self._attempts += 1
         log.warning("stream %s: %s; the next try is in %.1f s", self._name, reason, delay)
@@ -229,7 +229,7 @@ class Supervisor:
         if not self._session.is_set():
             self._judge_wordless()
             return None
-        began = float(xmpp.loop.time())
+        began: float = xmpp.loop.time()
         self.counts["sessions"] += 1
         self._liveness.start()
         try:

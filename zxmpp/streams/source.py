@@ -1,0 +1,161 @@
+"""A slixmpp stream as a source of Events.
+
+Rules:
+- Works on any slixmpp ClientXMPP or ComponentXMPP: it registers one handler and a few event
+  handlers, and `close` takes them back.
+- Messages and presence are taken always; an IQ only when somebody wants it, so that slixmpp still
+  answers what nobody handles (RFC 6120, 8.4).
+- The sink is called at once, in slixmpp's dispatch: what it returns to is the parser.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, TypeAlias
+
+from slixmpp.stanza import Iq, Message, Presence
+from slixmpp.xmlstream import StanzaBase
+from slixmpp.xmlstream.handler.base import BaseHandler
+
+from zxmpp.event import Event, Failure, Lifecycle, LifecycleEvent, StanzaEvent
+from zxmpp.streams.arrival import Arrivals, RoomBook
+from zxmpp.streams.reply import Replies
+from zxmpp.streams.sending import GivenUp
+
+__all__ = ["Sink", "StreamSource", "Wants"]
+
+log = logging.getLogger(__name__)
+
+Sink: TypeAlias = Callable[[Sequence[Event]], None]
+Wants: TypeAlias = Callable[[Event], bool]
+
+_handler_numbers = count(1)
+
+
+class _Intake(BaseHandler):
+    """The one handler among slixmpp's."""
+
+    def __init__(self, source: StreamSource) -> None:
+        super().__init__(f"zxmpp intake {next(_handler_numbers)}", None)  # type: ignore[arg-type]
+        self._source = source
+
+    def match(self, xml: Any) -> bool:
+        return self._source.takes(xml)
+
+    def run(self, payload: Any) -> None:
+        self._source.receive(payload)
+
+
+class StreamSource:
+    """Implements `zxmpp.event.Source` for `xmpp`. `rooms` knows the rooms that it is in."""
+
+    pausable = False
+    owes_answer = True
+
+    def __init__(self, xmpp: Any, name: str, sink: Sink, wants: Wants, rooms: RoomBook) -> None:
+        self.name = name
+        self.xmpp = xmpp
+        self.counts: Counter[str] = Counter()
+        #: Makes the Events.
+        self.arrivals = Arrivals(self, name, xmpp, rooms)
+        #: Makes the answers.
+        self.replies = Replies(xmpp)
+        self._sink = sink
+        self._wants = wants
+        #: An IQ between its match and its run, with its Event.
+        self._matched: tuple[Any, StanzaEvent] | None = None
+        self._makers = {
+            Message: self.arrivals.message,
+            Presence: self.arrivals.presence,
+            StanzaBase: self.arrivals.other,
+        }
+        self._lifecycle_lane = (name, "lifecycle")
+        self._handler = _Intake(self)
+        xmpp.register_handler(self._handler)
+        xmpp.add_event_handler("stanza_given_up", self._on_given_up)
+
+    def close(self) -> None:
+        """Take back what was registered. Idempotent."""
+        self.xmpp.remove_handler(self._handler.name)
+        self.xmpp.del_event_handler("stanza_given_up", self._on_given_up)
+
+    # -- in -------------------------------------------------------------------------------------
+
+    def takes(self, stanza: Any) -> bool:
+        """Whether the handler matches `stanza`."""
+        kind = type(stanza)
+        if kind in self._makers:
+            return True
+        if kind is not Iq:
+            # The stream's own talk: features, SASL, TLS, acknowledgements.
+            return False
+        try:
+            event = self.arrivals.iq(stanza)
+            if not self._wants(event):
+                return False
+        except Exception:
+            # slixmpp would end the connection.
+            log.exception("stream %s: could not tell whether an IQ is wanted", self.name)
+            return False
+        self._matched = (stanza, event)
+        return True
+
+    def receive(self, stanza: Any) -> None:
+        """Hand `stanza` to the sink."""
+        matched = self._matched
+        maker = self._makers.get(type(stanza))
+        if maker is not None:
+            event = maker(stanza)
+        elif matched is not None and matched[0] is stanza:
+            event = matched[1]
+            self._matched = None
+        else:
+            event = self.arrivals.iq(stanza)
+        self.counts[event.name] += 1
+        self._sink((event,))
+
+    def tell(self, what: Lifecycle, subject: str, detail: str = "") -> None:
+        """Hand a change in the life of the stream or a room to the sink."""
+        keys = ("lifecycle", ("lifecycle", str(what)))
+        self._sink(
+            (LifecycleEvent(self, keys, subject, self._lifecycle_lane, what, subject, detail),)
+        )
+
+    def _on_given_up(self, given_up: GivenUp) -> None:
+        self.tell(Lifecycle.GIVEN_UP, self.name, f"{given_up.reason}: {given_up}")
+
+    def pause(self) -> None:
+        """Does nothing: an answer that a handler awaits may be behind in the same stream."""
+
+    def resume(self) -> None:
+        """Does nothing, see `pause`."""
+
+    # -- out ------------------------------------------------------------------------------------
+
+    def answer(self, event: Any, reply: Any) -> None:
+        """Send what a handler returned for `event`; see `Replies.answer`."""
+        if isinstance(event, StanzaEvent):
+            self.replies.answer(event, reply)
+            if reply is not None:
+                self.counts["answered"] += 1
+        elif reply is not None:
+            raise ValueError(
+                f"a life-cycle event has no sender to answer with {type(reply).__name__}; use say()"
+            )
+
+    def fail(self, event: Any, failure: Failure) -> bool:
+        """Tell the sender of `event` that it was not handled; see `Replies.fail`."""
+        told = isinstance(event, StanzaEvent) and self.replies.fail(event, failure)
+        self.counts["failed" if told else "failed-untold"] += 1
+        return told
+
+    def send_message(self, to: str, body: str, type: str = "chat", from_: str = "") -> None:
+        """Send a message; `from_` is for components."""
+        self.replies.message(to, body, type, from_)
+
+    def statistics(self) -> dict[str, int]:
+        """Stanzas that came in by kind, and what became of answers."""
+        return dict(self.counts)
