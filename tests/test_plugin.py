@@ -191,7 +191,7 @@ async def test_a_config_typo_names_the_nearest_key(app: App) -> None:
 @pytest.mark.parametrize(
     ("use", "says"),
     [
-        ("ekko", "no plugin 'ekko' is installed; did you mean 'echo'"),
+        ("ehco", "no plugin 'ehco' is installed; did you mean 'echo'"),
         ("no_such_module:Class", "can't be imported"),
         (f"{__name__}:Missing", "has no 'Missing'"),
         (f"{__name__}:EVENTS", "no subclass of zxmpp.Plugin"),

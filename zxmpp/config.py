@@ -186,7 +186,9 @@ def _tables(tables: dict[str, Any], key: str) -> Iterable[tuple[str, dict[str, A
 
 
 def _roles(table: dict[str, Any]) -> dict[str, list[str]]:
-    roles = _convert(dict[str, list[str]], table, "[roles]")
+    roles: dict[str, list[str]] = {
+        role: _convert(list[str], members, f"[roles] {role}") for role, members in table.items()
+    }
     for role, members in roles.items():
         for member in members:
             if "/" in member or not member or member != member.strip():

@@ -345,6 +345,8 @@ class Plugin:
         )
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
+        # A task that is cancelled before its first step never comes to await it.
+        task.add_done_callback(lambda _: work.close())
         return task
 
     async def _shielded(self, work: Coroutine[Any, Any, Any]) -> Any:

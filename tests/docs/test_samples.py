@@ -42,7 +42,10 @@ PYTHON_PAGES = [p for p in PAGES if samples(p, "python") and p.name != "README.m
 def test_python_samples_run(page: Path, tmp_path: Path) -> None:
     module = tmp_path / "test_page.py"
     module.write_text("\n\n".join(samples(page, "python")) + "\n\ndef test_it_imports(): ...\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nfilterwarnings = error\n")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+        "filterwarnings = error\n"
+    )
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,

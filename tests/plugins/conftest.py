@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import zmq
 import zmq.asyncio
+
+from zxmpp.testing.bot import body_of
 
 
 class Peer:
@@ -63,12 +66,30 @@ def counts(bot: Any, plugin: str) -> dict[str, int]:
 
 
 async def until(true: Callable[[], Any]) -> None:
-    """Wait until `true` is."""
+    """Wait until `true` is, or what it awaits is."""
     async with asyncio.timeout(10):
-        while not true():
+        while not (await found if inspect.isawaitable(found := true()) else found):
             await asyncio.sleep(0.002)
 
 
-def said(bot: Any) -> list[tuple[str, str]]:
-    """The messages that the bot has sent: to whom, and the text."""
-    return [(str(s["to"]), s["body"]) for s in bot.sent if s.name == "message"]
+#: A room, and a component that is in it.
+ROOM = "ops@rooms.localhost"
+COMPONENT = f"""
+[streams.bot]
+kind = "component"
+jid = "bot.localhost"
+nick = "robot"
+rooms = ["{ROOM}"]
+"""
+
+
+async def sent(bot: Any) -> list[Any]:
+    """The stanzas that the bot has sent to somebody, when all that it does now is done."""
+    await bot.hears(" ")
+    return [stanza for stanza in bot.sent if stanza.get("to")]
+
+
+async def said(bot: Any) -> list[tuple[str, str]]:
+    """The messages among them: to whom, and the text."""
+    stanzas = await sent(bot)
+    return [(s.get("to"), body_of(s)) for s in stanzas if s.tag.endswith("}message")]

@@ -11,11 +11,11 @@ from lxml import etree
 from slixmpp.jid import JID
 
 from zxmpp import ConfigError, PluginError
-from zxmpp.testing.bot import TestBot
+from zxmpp.testing.bot import TestBot, body_of
 from zxmpp_plugins.inbound import AllowList, Bad
 from zxmpp_plugins.inject import Route, address, parse_stanza
 
-from .conftest import Connect, Peer, counts, said, until
+from .conftest import COMPONENT, Connect, Peer, counts, said, sent, until
 
 SOCKET = '[sockets.in]\ntype = "{}"\nbind = "tcp://127.0.0.1:*"\nmax_frames = 20000\n'
 ROUTE = '[[plugins.inject.routes]]\nsocket = "in"\n'
@@ -24,7 +24,7 @@ OK = {"ok": True}
 
 
 def config(route: str = ALLOW, kind: str = "ROUTER") -> str:
-    return SOCKET.format(kind) + ROUTE + route
+    return COMPONENT + SOCKET.format(kind) + ROUTE + route
 
 
 def message(inside: str = "<body>hi</body>", to: str = "alice@localhost", more: str = "") -> bytes:
@@ -39,10 +39,10 @@ async def error_of(peer: Peer, *frames: bytes) -> dict[str, Any]:
 async def refused(bot: Any, peer: Peer, reason: str, *frames: bytes) -> dict[str, Any]:
     """`frames` get an error, are counted as `reason`, and the next good message works."""
     error = await error_of(peer, *frames)
-    assert bot.sent == []
+    assert await sent(bot) == []
     assert counts(bot, "inject") == {reason: 1, "refused": 1}
     assert await peer.ask(message("<body>good</body>")) == OK
-    assert said(bot) == [("alice@localhost", "good")]
+    assert await said(bot) == [("alice@localhost", "good")]
     return error
 
 
@@ -59,13 +59,13 @@ async def test_a_message_is_sent(connect: Connect, namespace: str, declaration: 
             f"</message>"
         )
         assert await connect(bot, "in", "REQ").ask(xml.encode()) == OK
-        (stanza,) = bot.sent
-        assert stanza["body"] == "h\u00e9 & \u263a <!DOCTYPE x>"
-        assert (str(stanza["to"]), stanza["id"], stanza["type"]) == (
+        (stanza,) = await sent(bot)
+        assert body_of(stanza) == "h\u00e9 & \u263a <!DOCTYPE x>"
+        assert (stanza.get("to"), stanza.get("id"), stanza.get("type")) == (
             "alice@localhost/desk", "m1", "chat",
         )  # fmt: skip
-        assert stanza.xml.find("{urn:y}x").get("a") == "<"
-        assert stanza.xml.tag == "{%s}message" % stanza.stream.default_ns
+        assert stanza.find("{urn:y}x").get("a") == "<"
+        assert stanza.get("from") == "robot@bot.localhost/zxmpp"
         assert counts(bot, "inject") == {"injected": 1}
 
 
@@ -73,15 +73,15 @@ async def test_a_presence_is_sent(connect: Connect) -> None:
     async with TestBot(config()) as bot:
         xml = b'<presence xmlns="jabber:client" to="x@team.localhost"><show>away</show></presence>'
         assert await connect(bot, "in", "REQ").ask(xml) == OK
-        assert [(s.name, s["show"]) for s in bot.sent] == [("presence", "away")]
+        assert [s[0].text for s in await sent(bot)] == ["away"]
 
 
 async def test_a_topic_comes_first(connect: Connect) -> None:
     async with TestBot(config(ALLOW + 'topic = "xml"', "PULL")) as bot:
         peer = connect(bot, "in", "PUSH")
         await peer.send(b"xml/1", message())
-        await until(lambda: bot.sent)
-        assert said(bot) == [("alice@localhost", "hi")]
+        await until(lambda: sent(bot))
+        assert await said(bot) == [("alice@localhost", "hi")]
 
 
 async def test_drops_without_a_way_back_are_counted(connect: Connect) -> None:
@@ -90,8 +90,8 @@ async def test_drops_without_a_way_back_are_counted(connect: Connect) -> None:
         for bad in (b"", b"\xff", b"<message", message(to="eve@evil.net")):
             await peer.send(bad)
         await peer.send(message())
-        await until(lambda: bot.sent)
-        assert said(bot) == [("alice@localhost", "hi")]
+        await until(lambda: sent(bot))
+        assert await said(bot) == [("alice@localhost", "hi")]
         assert counts(bot, "inject") == {
             "restricted-xml": 1, "bad-utf8": 1, "bad-xml": 1, "recipient-not-allowed": 1,
             "injected": 1,
@@ -194,13 +194,13 @@ async def test_a_missing_recipient(connect: Connect) -> None:
 async def test_nobody_is_allowed_at_first(connect: Connect, more: str) -> None:
     async with TestBot(config(more)) as bot:
         assert (await error_of(connect(bot, "in", "REQ"), message()))["condition"] == "forbidden"
-        assert bot.sent == []
+        assert await sent(bot) == []
         assert counts(bot, "inject") == {"recipient-not-allowed": 1, "refused": 1}
 
 
 # -- who sends ------------------------------------------------------------------------------------
 
-COMPONENT, CLIENT = JID("bot.example.org"), JID("bot@example.org/zxmpp")
+OWN, CLIENT = JID("bot.example.org"), JID("bot@example.org/zxmpp")
 FROM = AllowList("allow_from", ["shop@bot.example.org", "@bot.example.org.evil.net", "evil.net"])
 ANYBODY = AllowList("allow_to", ["@localhost"])
 
@@ -215,9 +215,9 @@ def addressed(own: JID, from_: str | None) -> str | None:
 @pytest.mark.parametrize(
     ("own", "from_", "sent"),
     [
-        (COMPONENT, None, "bot.example.org"),
-        (COMPONENT, "BOT.example.org", "bot.example.org"),
-        (COMPONENT, "Shop@bot.example.org/till", "shop@bot.example.org/till"),
+        (OWN, None, "bot.example.org"),
+        (OWN, "BOT.example.org", "bot.example.org"),
+        (OWN, "Shop@bot.example.org/till", "shop@bot.example.org/till"),
         (CLIENT, None, None),
         (CLIENT, "bot@example.org", None),
         (CLIENT, "bot@example.org/other", None),
@@ -230,12 +230,12 @@ def test_senders(own: JID, from_: str | None, sent: str | None) -> None:
 @pytest.mark.parametrize(
     ("own", "from_", "reason"),
     [
-        (COMPONENT, "", "bad-sender"),
-        (COMPONENT, "a@b@c", "bad-sender"),
-        (COMPONENT, "boss@bot.example.org", "sender-not-allowed"),
-        (COMPONENT, "x@bot.example.org.evil.net", "sender-not-allowed"),
-        (COMPONENT, "evil.net", "sender-not-allowed"),
-        (COMPONENT, "shop@sub.bot.example.org", "sender-not-allowed"),
+        (OWN, "", "bad-sender"),
+        (OWN, "a@b@c", "bad-sender"),
+        (OWN, "boss@bot.example.org", "sender-not-allowed"),
+        (OWN, "x@bot.example.org.evil.net", "sender-not-allowed"),
+        (OWN, "evil.net", "sender-not-allowed"),
+        (OWN, "shop@sub.bot.example.org", "sender-not-allowed"),
         (CLIENT, "alice@example.org", "sender-not-allowed"),
         (CLIENT, "bot@example.org.evil.net", "sender-not-allowed"),
         (CLIENT, "shop@bot.example.org", "sender-not-allowed"),
@@ -256,6 +256,7 @@ async def test_a_sender_that_is_not_allowed(connect: Connect) -> None:
 
 # -- iq -------------------------------------------------------------------------------------------
 
+STANZA_ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 IQ = 'stanzas = ["iq", "message"]\n' + ALLOW
 ASKED = (
     b'<iq xmlns="jabber:client" to="alice@localhost/x" type="get" id="mine">'
@@ -263,10 +264,10 @@ ASKED = (
 )
 
 
-def answer(bot: Any, asked: Any, kind: str, inside: str) -> None:
-    bot.hear(
-        f'<iq xmlns="{asked.stream.default_ns}" from="{asked["to"]}" to="{asked["from"]}" '
-        f'id="{asked["id"]}" type="{kind}">{inside}</iq>'
+async def answer(bot: Any, asked: Any, kind: str, inside: str) -> None:
+    await bot.hears(
+        f'<iq from="{asked.get("to")}" to="{asked.get("from")}" id="{asked.get("id")}" '
+        f'type="{kind}">{inside}</iq>'
     )
 
 
@@ -274,18 +275,17 @@ def answer(bot: Any, asked: Any, kind: str, inside: str) -> None:
     ("kind", "inside"),
     [
         ("result", '<query xmlns="jabber:iq:version"><name>x</name></query>'),
-        ("error", '<error type="cancel"><item-not-found '
-         'xmlns="urn:ietf:params:xml:ns:xmpp-stanzas"/></error>'),
+        ("error", f'<error type="cancel"><item-not-found xmlns="{STANZA_ERRORS}"/></error>'),
     ],
-)  # fmt: skip
+)
 async def test_the_result_of_an_iq_comes_back(connect: Connect, kind: str, inside: str) -> None:
     async with TestBot(config(IQ)) as bot:
         peer = connect(bot, "in", "REQ")
         await peer.send(ASKED)
-        await until(lambda: bot.sent)
-        (asked,) = bot.sent
-        assert asked["id"] != "mine"
-        answer(bot, asked, kind, inside)
+        await until(lambda: sent(bot))
+        (asked,) = await sent(bot)
+        assert asked.get("id") != "mine"
+        await answer(bot, asked, kind, inside)
         root = etree.fromstring((await peer.recv())[-1])
         assert (root.get("id"), root.get("type")) == ("mine", kind)
         assert counts(bot, "inject") == {"injected": 1}
@@ -303,8 +303,8 @@ async def test_an_iq_without_a_result_ends(connect: Connect) -> None:
 async def test_a_result_that_nobody_takes_is_counted(connect: Connect) -> None:
     async with TestBot(config(IQ, "PULL")) as bot:
         await connect(bot, "in", "PUSH").send(ASKED)
-        await until(lambda: bot.sent)
-        answer(bot, bot.sent[0], "result", "")
+        await until(lambda: sent(bot))
+        await answer(bot, (await sent(bot))[0], "result", "")
         await until(lambda: counts(bot, "inject").get("result-dropped"))
 
 
@@ -320,7 +320,7 @@ async def test_unloading_ends_what_waits(connect: Connect) -> None:
     async with TestBot(config(IQ)) as bot:
         peer = connect(bot, "in", "REQ")
         waiting = asyncio.ensure_future(error_of(peer, ASKED))
-        await until(lambda: bot.sent)
+        await until(lambda: sent(bot))
         await bot.app.plugins.unload("inject")
         assert (await waiting)["condition"] == "service-unavailable"
 

@@ -122,7 +122,7 @@ class Outbox(Generic[T]):
     # -- what became of it ----------------------------------------------------------------------
 
     def confirm(self, number: int) -> None:
-        """All up to the `number`th item that was sent on this connection arrived."""
+        """All up to the `number`-th item that was sent on this connection arrived."""
         unconfirmed = self._unconfirmed
         while unconfirmed and unconfirmed[0].number <= number:
             unconfirmed.popleft()

@@ -262,6 +262,7 @@ class SendingMixin(_Base):
         self.probe_id = ""
         self.outbox.confirm(self._probe_covers)
         self.flush()
+        self.event("stanzas_confirmed")
 
     def _watch_order(self, stanza: Any) -> Any:
         # The last of the filters that each stanza passes before it is written. A stanza that a

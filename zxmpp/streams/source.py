@@ -87,6 +87,9 @@ class StreamSource:
     def takes(self, stanza: Any) -> bool:
         """Whether the handler matches `stanza`."""
         kind = type(stanza)
+        if kind is StanzaBase:
+            # Unknown elements are none of the log-in's, such as a component's handshake.
+            return bool(self.xmpp._session_started)
         if kind in self._makers:
             return True
         if kind is not Iq:

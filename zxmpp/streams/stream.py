@@ -153,10 +153,19 @@ class Stream(BaseStream):
     async def stop(self, wait: float) -> None:
         for room in self.rooms:
             room.stop_timer()
+        await self._confirm_all(wait)
         await self.supervisor.stop(wait)
         self.xmpp.give_up_all("stopped")
         self.rooms.close()
         self.source.close()
+
+    async def _confirm_all(self, wait: float) -> None:
+        """See that what was sent has reached the server, for at most `wait` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                while self.online.is_set() and self.xmpp.outbox.unconfirmed:
+                    self.xmpp.probe()
+                    await self.xmpp.wait_until("stanzas_confirmed", wait)
 
     def _tell(self, what: Lifecycle, subject: str, detail: str) -> None:
         self.source.tell(what, subject, detail)
@@ -185,8 +194,10 @@ class Stream(BaseStream):
 
     def say(self, to: str, body: str) -> None:
         to = _check_jid(self.name, to)
-        type_ = "chat" if self.rooms.get(to) is None else "groupchat"
-        self.source.send_message(to, body, type_, self.own_jid)
+        if self.rooms.get(to) is not None:
+            self.source.send_message(to, body, "groupchat", self.own_jid)
+        else:
+            self.source.send_message(to, body, "chat", str(JID(self.own_jid).bare))
 
     def join(self, room: str, nick: str = "") -> None:
         self.rooms.join(room, nick)

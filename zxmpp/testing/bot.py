@@ -240,9 +240,11 @@ class TestBot:
 
     async def joins(self, room: str, stream: str = "") -> None:
         """See that the bot is in `room`."""
-        joined = self.app.stream(stream).join(room)
+        bot = self.app.stream(stream)
+        bot.join(room)
         async with asyncio.timeout(self._timeout):
-            await joined.settled.wait()
+            while bot.statistics()["rooms"].get(room) != "joined":
+                await asyncio.sleep(0)
 
     async def next_message(self, *, stream: str = "", after: int | None = None) -> ET.Element:
         """The next message that the bot sends by itself. TimeoutError if there is none in time.
