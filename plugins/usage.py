@@ -22,9 +22,10 @@ def parameters(usage: str) -> list[inspect.Parameter]:
             item = _ITEM.match(usage, at)
             if item is None or (found and found[-1].kind is inspect.Parameter.KEYWORD_ONLY):
                 raise ValueError(f"{usage[at:].strip()!r} can't stand there")
-            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-            if item[2] or item[4]:
-                kind = inspect.Parameter.KEYWORD_ONLY
+            many = item[2] or item[4]
+            kind = (
+                inspect.Parameter.KEYWORD_ONLY if many else inspect.Parameter.POSITIONAL_OR_KEYWORD
+            )
             default = inspect.Parameter.empty if item[1] else ""
             found.append(
                 inspect.Parameter(item[1] or item[3], kind, default=default, annotation=str)

@@ -17,8 +17,8 @@ from harness import options, report
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from tests.sockets.bursts import SENDERS, TRANSPORTS, run  # noqa: E402
-from tests.sockets.helpers import LOOPS  # noqa: E402
+from tests.sockets.bursts import SENDERS, TRANSPORTS, run
+from tests.sockets.helpers import LOOPS
 
 BUDGETS = (32, 64, 128, 256, 512, 1024, 4096)
 

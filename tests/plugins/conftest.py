@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -66,9 +65,9 @@ def counts(bot: Any, plugin: str) -> dict[str, int]:
 
 
 async def until(true: Callable[[], Any]) -> None:
-    """Wait until `true` is, or what it awaits is."""
+    """Wait until `true` is."""
     async with asyncio.timeout(10):
-        while not (await found if inspect.isawaitable(found := true()) else found):
+        while not true():
             await asyncio.sleep(0.002)
 
 
@@ -83,10 +82,15 @@ rooms = ["{ROOM}"]
 """
 
 
-async def sent(bot: Any) -> list[Any]:
-    """The stanzas that the bot has sent to somebody, when all that it does now is done."""
-    await bot.hears(" ")
+def gone(bot: Any) -> list[Any]:
+    """The stanzas to somebody that the bot has sent by now."""
     return [stanza for stanza in bot.sent if stanza.get("to")]
+
+
+async def sent(bot: Any) -> list[Any]:
+    """The stanzas to somebody, when all that the bot does now is done."""
+    await bot.hears(" ")
+    return gone(bot)
 
 
 async def said(bot: Any) -> list[tuple[str, str]]:

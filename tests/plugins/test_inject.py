@@ -15,7 +15,7 @@ from zxmpp.testing.bot import TestBot, body_of
 from zxmpp_plugins.inbound import AllowList, Bad
 from zxmpp_plugins.inject import Route, address, parse_stanza
 
-from .conftest import COMPONENT, Connect, Peer, counts, said, sent, until
+from .conftest import COMPONENT, Connect, Peer, counts, gone, said, sent, until
 
 SOCKET = '[sockets.in]\ntype = "{}"\nbind = "tcp://127.0.0.1:*"\nmax_frames = 20000\n'
 ROUTE = '[[plugins.inject.routes]]\nsocket = "in"\n'
@@ -60,6 +60,8 @@ async def test_a_message_is_sent(connect: Connect, namespace: str, declaration: 
         )
         assert await connect(bot, "in", "REQ").ask(xml.encode()) == OK
         (stanza,) = await sent(bot)
+        # The server would refuse a stanza of another namespace than the stream's (RFC 6120, 4.8.3).
+        assert stanza.tag == "{jabber:component:accept}message"
         assert body_of(stanza) == "h\u00e9 & \u263a <!DOCTYPE x>"
         assert (stanza.get("to"), stanza.get("id"), stanza.get("type")) == (
             "alice@localhost/desk", "m1", "chat",
@@ -76,11 +78,22 @@ async def test_a_presence_is_sent(connect: Connect) -> None:
         assert [s[0].text for s in await sent(bot)] == ["away"]
 
 
+async def test_a_client_writes_as_itself(connect: Connect) -> None:
+    async with TestBot(SOCKET.format("ROUTER") + ROUTE + ALLOW) as bot:
+        peer = connect(bot, "in", "REQ")
+        assert await peer.ask(message(more=' from="bot@localhost"')) == OK
+        assert (await error_of(peer, message(more=' from="eve@localhost"')))["condition"] == (
+            "forbidden"
+        )
+        (stanza,) = await sent(bot)
+        assert (stanza.get("from"), body_of(stanza)) == (None, "hi")
+
+
 async def test_a_topic_comes_first(connect: Connect) -> None:
     async with TestBot(config(ALLOW + 'topic = "xml"', "PULL")) as bot:
         peer = connect(bot, "in", "PUSH")
         await peer.send(b"xml/1", message())
-        await until(lambda: sent(bot))
+        await until(lambda: gone(bot))
         assert await said(bot) == [("alice@localhost", "hi")]
 
 
@@ -90,7 +103,7 @@ async def test_drops_without_a_way_back_are_counted(connect: Connect) -> None:
         for bad in (b"", b"\xff", b"<message", message(to="eve@evil.net")):
             await peer.send(bad)
         await peer.send(message())
-        await until(lambda: sent(bot))
+        await until(lambda: gone(bot))
         assert await said(bot) == [("alice@localhost", "hi")]
         assert counts(bot, "inject") == {
             "restricted-xml": 1, "bad-utf8": 1, "bad-xml": 1, "recipient-not-allowed": 1,
@@ -201,7 +214,10 @@ async def test_nobody_is_allowed_at_first(connect: Connect, more: str) -> None:
 # -- who sends ------------------------------------------------------------------------------------
 
 OWN, CLIENT = JID("bot.example.org"), JID("bot@example.org/zxmpp")
-FROM = AllowList("allow_from", ["shop@bot.example.org", "@bot.example.org.evil.net", "evil.net"])
+FROM = AllowList(
+    "allow_from",
+    ["shop@bot.example.org", "@bot.example.org.evil.net", "evil.net", "pal@example.org"],
+)
 ANYBODY = AllowList("allow_to", ["@localhost"])
 
 
@@ -240,6 +256,7 @@ def test_senders(own: JID, from_: str | None, sent: str | None) -> None:
         (CLIENT, "bot@example.org.evil.net", "sender-not-allowed"),
         (CLIENT, "shop@bot.example.org", "sender-not-allowed"),
         (CLIENT, "example.org", "sender-not-allowed"),
+        (CLIENT, "pal@example.org", "sender-not-allowed"),
     ],
 )
 def test_senders_that_are_not_allowed(own: JID, from_: str, reason: str) -> None:
@@ -282,8 +299,8 @@ async def test_the_result_of_an_iq_comes_back(connect: Connect, kind: str, insid
     async with TestBot(config(IQ)) as bot:
         peer = connect(bot, "in", "REQ")
         await peer.send(ASKED)
-        await until(lambda: sent(bot))
-        (asked,) = await sent(bot)
+        await until(lambda: gone(bot))
+        (asked,) = gone(bot)
         assert asked.get("id") != "mine"
         await answer(bot, asked, kind, inside)
         root = etree.fromstring((await peer.recv())[-1])
@@ -303,8 +320,8 @@ async def test_an_iq_without_a_result_ends(connect: Connect) -> None:
 async def test_a_result_that_nobody_takes_is_counted(connect: Connect) -> None:
     async with TestBot(config(IQ, "PULL")) as bot:
         await connect(bot, "in", "PUSH").send(ASKED)
-        await until(lambda: sent(bot))
-        await answer(bot, (await sent(bot))[0], "result", "")
+        await until(lambda: gone(bot))
+        await answer(bot, gone(bot)[0], "result", "")
         await until(lambda: counts(bot, "inject").get("result-dropped"))
 
 
@@ -320,7 +337,7 @@ async def test_unloading_ends_what_waits(connect: Connect) -> None:
     async with TestBot(config(IQ)) as bot:
         peer = connect(bot, "in", "REQ")
         waiting = asyncio.ensure_future(error_of(peer, ASKED))
-        await until(lambda: sent(bot))
+        await until(lambda: gone(bot))
         await bot.app.plugins.unload("inject")
         assert (await waiting)["condition"] == "service-unavailable"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from zxmpp import ConfigError, PluginError
+from zxmpp import ConfigError, PluginError, StreamError
 from zxmpp.testing.bot import TestBot
 
-from .conftest import COMPONENT, ROOM, Connect, counts, said, until
+from .conftest import COMPONENT, ROOM, Connect, counts, gone, said, until
 
 SOCKET = '[sockets.alerts]\ntype = "{}"\nbind = "tcp://127.0.0.1:*"\nmax_frames = 20000\n'
 ROUTE = '[[plugins.relay.routes]]\nsocket = "alerts"\n'
@@ -133,7 +133,7 @@ async def test_a_drop_without_a_way_back_is_counted_by_name(connect: Connect) ->
         for bad in (b"\xff", b"{", js(host="db1"), b"x" * 20_000, js(host="", text="")):
             await script.send(bad)
         await script.send(js(host="db1", text="full"))
-        await until(lambda: bot.sent[1:])
+        await until(lambda: gone(bot)[1:])
         assert await said(bot) == [(ROOM, ": "), (ROOM, "db1: full")]
         assert counts(bot, "relay") == {
             "bad-utf8": 1, "bad-json": 1, "missing-field": 1, "too-big": 1, "relayed": 2,
@@ -216,6 +216,25 @@ async def test_several_recipients(connect: Connect) -> None:
         assert await said(bot) == [(ROOM, "a"), ("alice@localhost", "a")]
 
 
+async def test_who_can_not_be_reached_is_named_and_the_others_are_told(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TestBot(config("ROUTER", f'to = ["{ROOM}", "alice@localhost"]')) as bot:
+        stream, say = bot.app.stream(), bot.app.stream().say
+
+        def fail_for_rooms(to: str, body: str) -> None:
+            if to == ROOM:
+                raise StreamError("out of order")
+            say(to, body)
+
+        monkeypatch.setattr(stream, "say", fail_for_rooms)
+        error = (await connect(bot, "alerts", "REQ").ask(js(text="a")))["error"]
+        assert error["text"] == f"{ROOM}: out of order"
+        assert error["condition"] == "recipient-unavailable"
+        assert await said(bot) == [("alice@localhost", "a")]
+        assert counts(bot, "relay") == {"not-sent": 1, "refused": 1}
+
+
 @pytest.mark.parametrize(
     ("route", "says"),
     [
@@ -227,7 +246,7 @@ async def test_several_recipients(connect: Connect) -> None:
         ('to_field = "to"\nallow_to = ["a@b"]\nformat = "text"', "to_field is for JSON"),
         ('to = ["a@b"]\nformat = "yaml"', "Invalid enum value 'yaml'"),
         ('to = ["a@b"]\nmax_bytes = 0', "max_bytes is a number of bytes above 0"),
-        ('to = ["a@b"]\ntemplat = "x"', "templat"),
+        ('to = ["a@b"]\ntemplate_text = "x"', "template_text"),
     ],
 )
 async def test_a_wrong_config_says_where_and_what(route: str, says: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from zxmpp import ConfigError, Plugin, PluginError, command
 from zxmpp.testing.bot import TestBot
+from zxmpp_plugins.workers import Workers
 
 from .conftest import Connect, Peer, counts, until
 
@@ -30,6 +31,12 @@ help = "Say it louder."
 
 def config(command: str = "timeout = 5", more: str = "", kind: str = "DEALER") -> str:
     return CONFIG.format(command=command, more=more, kind=kind)
+
+
+def workers_of(bot: TestBot) -> Workers:
+    plugin = bot.app.plugins.get("workers")
+    assert isinstance(plugin, Workers)
+    return plugin
 
 
 @contextlib.asynccontextmanager
@@ -61,7 +68,7 @@ async def test_the_answers_find_their_askers(connect: Connect) -> None:
     async with TestBot(config()) as bot:
         peer = connect(bot, "jobs", "DEALER")
         asked = [
-            asyncio.ensure_future(bot.app.plugins.get("workers").request("jobs", b"%d" % number))
+            asyncio.ensure_future(workers_of(bot).request("jobs", b"%d" % number))
             for number in range(50)
         ]
         requests = [await peer.recv() for _ in asked]
@@ -167,7 +174,7 @@ async def test_10000_frames_are_dropped_and_the_next_answer_counts(connect: Conn
 async def test_nobody_takes_the_requests() -> None:
     small = config("timeout = 0.05").replace("[plugins.help]", "send_buffer = 3\n[plugins.help]")
     async with TestBot(small) as bot:
-        workers = bot.app.plugins.get("workers")
+        workers = workers_of(bot)
         waiting = [asyncio.ensure_future(workers.request("jobs", b"x")) for _ in range(3)]
         await asyncio.sleep(0)
         assert await bot.says("!shout hi") == (
@@ -185,7 +192,7 @@ async def test_the_pending_requests_are_bounded(connect: Connect) -> None:
         peer = connect(bot, "jobs", "DEALER")
         first = asyncio.ensure_future(bot.says("!shout a", sender="alice@localhost/x"))
         request = await peer.recv()
-        workers = bot.app.plugins.get("workers")
+        workers = workers_of(bot)
         with pytest.raises(Exception, match="1 requests await their answers already"):
             await workers.request("jobs", b"b")
         assert counts(bot, "workers") == {"pending-full": 1}
@@ -235,7 +242,7 @@ async def test_other_plugins_ask_without_any_configuration(connect: Connect) -> 
         async with working(peer):
             assert await bot.says("!ask hi") == "HI"
         with pytest.raises(PluginError, match="no socket 'jbos'"):
-            await bot.app.plugins.get("workers").request("jbos", b"")
+            await workers_of(bot).request("jbos", b"")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +250,7 @@ async def test_other_plugins_ask_without_any_configuration(connect: Connect) -> 
     [
         ("timeout = 0", r"commands.*: timeout is a number of seconds above 0"),
         ('usage = "text"', "usage: 'text' is not like"),
-        ("tiemout = 5", "tiemout"),
+        ("time_limit = 5", "time_limit"),
     ],
 )
 async def test_a_wrong_config_says_where_and_what(command: str, says: str) -> None:

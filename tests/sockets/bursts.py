@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class Burst(Struct):
 
     @property
     def rate(self) -> float:
-        return self.count / self.seconds
+        return self.count / self.seconds if self.seconds else 0.0
 
 
 @contextlib.contextmanager
@@ -68,25 +69,39 @@ def senders(
     waits for their end and says whether they got all their replies."""
     share = count // PEERS
     if address.startswith("inproc"):
-        results: list[bool] = []
-        threads = [
-            threading.Thread(
-                target=lambda n=n: results.append(send_burst(context, kind, address, n, share))
-            )
-            for n in range(PEERS)
-        ]
-        for thread in threads:
-            thread.start()
-        yield lambda: all([thread.join(60) is None for thread in threads]) and all(results)
+        arrived = threading.Event()
+        with ThreadPoolExecutor(PEERS) as pool:
+            jobs = [
+                pool.submit(send_burst, context, kind, address, n, share, arrived.wait)
+                for n in range(PEERS)
+            ]
+
+            def join() -> bool:
+                arrived.set()
+                return all(job.result(60) for job in jobs)
+
+            try:
+                yield join
+            finally:
+                arrived.set()
         return
     command = [sys.executable, str(Path(__file__).with_name("burst_sender.py")), kind, address]
-    processes = [subprocess.Popen([*command, str(n), str(share)]) for n in range(PEERS)]
+    processes = [
+        subprocess.Popen([*command, str(n), str(share)], stdin=subprocess.PIPE)
+        for n in range(PEERS)
+    ]
+
+    def wait() -> bool:
+        for process in processes:
+            process.communicate(timeout=60)  # closes its standard input
+        return not any(process.returncode for process in processes)
+
     try:
-        yield lambda: not any([process.wait(60) for process in processes])
+        yield wait
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 async def burst(kind: str, transport: str, folder: str, count: int, **more: Any) -> Burst:

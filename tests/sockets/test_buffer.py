@@ -16,10 +16,10 @@ def test_order_is_kept_when_there_is_no_room_for_a_while() -> None:
         sent.append(message[0])
         return True
 
-    assert buffer.flush(send) == 2
+    assert buffer.flush(send, 100) == 2
     assert buffer.holds([b"new"])
     room = 10
-    assert buffer.flush(send) == 3
+    assert buffer.flush(send, 100) == 3
     assert sent == [b"0", b"1", b"2", b"3", b"4"]
     assert len(buffer) == 0
     assert not buffer.holds([b"new"])
@@ -37,7 +37,7 @@ def test_a_full_peer_does_not_hold_up_another() -> None:
         sent.append(message)
         return True
 
-    assert buffer.flush(send) == 3
+    assert buffer.flush(send, 100) == 3
     assert sent == [[b"quick", b"%d" % n] for n in range(3)]
     assert buffer.holds([b"slow", b""])
     assert not buffer.holds([b"quick", b""])
@@ -64,7 +64,7 @@ def test_what_waited_for_a_peer_that_is_gone_is_dropped_and_counted() -> None:
             sent.append(message)
         return True
 
-    assert buffer.flush(send) == 4
+    assert buffer.flush(send, 100) == 4
     assert sent == [[b"here", b""]]
     assert len(buffer) == 0
 
@@ -74,6 +74,17 @@ def test_many_full_peers_are_tried_in_turns() -> None:
     for number in range(200):
         buffer.put([b"%d" % number, b""])
     for _ in range(4):
-        assert buffer.flush(lambda message: bool(tried.add(message[0]))) == 0
+        assert buffer.flush(lambda message: bool(tried.add(message[0])), 100) == 0
         assert len(tried) <= 200
     assert len(tried) == 200
+
+
+def test_a_flush_sends_no_more_than_it_may() -> None:
+    buffer, sent = SendBuffer(10, by_peer=True), []
+    for number in range(3):
+        buffer.put([b"a", b"%d" % number])
+        buffer.put([b"b", b"%d" % number])
+    while buffer.flush(lambda message: not sent.append(message), 2):
+        assert len(sent) % 2 == 0
+    assert sorted(sent[:4]) == [[b"a", b"0"], [b"a", b"1"], [b"b", b"0"], [b"b", b"1"]]
+    assert len(sent) == 6

@@ -422,14 +422,17 @@ async def test_what_waits_for_a_dealer_that_goes_is_dropped_by_name(
     dealer.connect(router.bound[0])
     dealer.send(b"hello")
     await at_router.wait(1)
+    total = 0
     async with asyncio.timeout(LIMIT):
-        while not router.statistics().buffered:
+        while router.statistics().buffered < 30:
             router.send([b"d", bytes(100_000)])
+            total += 1
             await asyncio.sleep(0)
-    waited = router.statistics().buffered
     dealer.close(0)
     assert await router.flush(LIMIT)
-    assert router.statistics().dropped["unroutable"] == waited
+    statistics = router.statistics()
+    assert statistics.dropped["unroutable"] > 0
+    assert statistics.sent + statistics.dropped["unroutable"] == total
 
 
 async def test_wrong_states_are_named(opened: Opened, addresses: dict[str, str]) -> None:
@@ -560,7 +563,7 @@ async def test_a_loop_without_readers_is_named(
         raise NotImplementedError
 
     monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", add_reader)
-    with pytest.raises(SocketError, match="can't watch file descriptors; use asyncio.Selector"):
+    with pytest.raises(SocketError, match="can't watch file descriptors"):
         Socket("PULL", name="s", bind="tcp://127.0.0.1:*", context=context, monitor=False)
 
 
@@ -645,11 +648,13 @@ async def test_nothing_is_left_of_many_sockets(addresses: dict[str, str]) -> Non
     before = len(os.listdir("/proc/self/fd"))
     log = MonitorLog()
     for _ in range(30):
-        async with Socket("ROUTER", name="r", bind="tcp://127.0.0.1:*", context=own,
-                          on_messages=Inbox(), on_monitor=log) as router:  # fmt: skip
-            async with Socket("DEALER", name="d", connect=router.bound[0], context=own) as dealer:
-                dealer.send(b"x")
-                await log.wait("listening")
+        async with (
+            Socket("ROUTER", name="r", bind="tcp://127.0.0.1:*", context=own, on_messages=Inbox(),
+                   on_monitor=log) as router,
+            Socket("DEALER", name="d", connect=router.bound[0], context=own) as dealer,
+        ):  # fmt: skip
+            dealer.send(b"x")
+            await log.wait("listening")
     assert len(loop._selector.get_map()) == registered
     own.term()
     assert len(os.listdir("/proc/self/fd")) <= before

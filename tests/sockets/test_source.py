@@ -70,7 +70,7 @@ async def test_an_event_of_a_pull(source: Any, peer: Peer) -> None:
 
 
 async def test_a_batch_is_one_call_of_the_sink(source: Any, peer: Peer) -> None:
-    src, inbox = source("PULL", bind="inproc://batch", budget_seconds=10)
+    _, inbox = source("PULL", bind="inproc://batch", budget_seconds=10)
     push = peer(zmq.PUSH, "inproc://batch")
     for number in range(100):
         push.send(b"%d" % number)

@@ -54,14 +54,16 @@ class SendBuffer:
         self._queues.setdefault(key, deque()).append(message)
         self._count += 1
 
-    def flush(self, send: Callable[[Outgoing], bool]) -> int:
-        """Send what can go now; `send` is False for "not now", and may call `drop_peer` of the
-        peer that it sends to. Returns how many messages left the buffer."""
+    def flush(self, send: Callable[[Outgoing], bool], most: int) -> int:
+        """Send what can go now, at most `most` messages; `send` is False for "not now", and may
+        call `drop_peer` of the peer that it sends to. Returns how many messages left the buffer."""
         before = self._count
         for key in list(itertools.islice(self._queues, QUEUES_PER_FLUSH)):
+            if before - self._count >= most:
+                break
             queue = self._queues.pop(key)
-            self._queues[key] = queue  # behind the others, in case it can't go
-            while queue and send(queue[0]):
+            self._queues[key] = queue  # behind the others, in case something stays
+            while queue and before - self._count < most and send(queue[0]):
                 if queue:  # `send` may have dropped them all
                     queue.popleft()
                     self._count -= 1

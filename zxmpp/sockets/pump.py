@@ -148,8 +148,11 @@ class Pump:
                     return
                 events = self._get(_EVENTS)
             if len(self.sender.buffer):
-                events = self._flush(events)
-            again = bool(events & _POLLIN) and not self.paused and self.on_messages is not None
+                again = self._flush(events)
+                events = self._get(_EVENTS)
+                if events & _POLLOUT and len(self.sender.buffer) and self._retry is None:
+                    again = True  # this very look took the edge
+            again |= bool(events & _POLLIN) and not self.paused and self.on_messages is not None
         except zmq.ZMQError as error:
             self._on_broken(error)
         finally:
@@ -181,25 +184,26 @@ class Pump:
             self._batch = min(self._batch * 2, self._most)
         return self._attached
 
-    def _flush(self, events: int) -> int:
-        """Send what waits. Returns EVENTS as they are afterwards."""
+    def _flush(self, events: int) -> bool:
+        """Send some of what waits. True if more may go at once."""
         sender = self.sender
-        while len(sender.buffer):
-            if not events & _POLLOUT and not sender.by_peer:
-                return events  # room will show on the FD
-            gone = sender.flush()
-            events = self._get(_EVENTS)
-            if not gone:
-                if self._retry is None and (events & _POLLOUT or sender.by_peer):
-                    self._retry = self._loop.call_later(self._retry_seconds, self._try_again)
-                    self._retry_seconds = min(self._retry_seconds * 2, RETRY_LONGEST)
-                return events
+        tells = not sender.by_peer
+        if tells and not events & _POLLOUT:
+            return False  # room will show on the FD
+        gone = sender.flush(self._most)
+        if not len(sender.buffer):
+            if self._retry is not None:
+                self._retry.cancel()
+                self._retry = None
+            self._wake_flushers()
+        elif gone:
             self._retry_seconds = RETRY_FIRST
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        self._wake_flushers()
-        return events
+            return True
+        elif self._retry is None:
+            # EVENTS doesn't tell for whom there is room.
+            self._retry = self._loop.call_later(self._retry_seconds, self._try_again)
+            self._retry_seconds = min(self._retry_seconds * 2, RETRY_LONGEST)
+        return False
 
     def _try_again(self) -> None:
         self._retry = None

@@ -88,9 +88,10 @@ class Sender:
         self.sent += 1
         return True
 
-    def flush(self) -> int:
-        """Send what waits and can go now; returns how many messages left the buffer."""
-        return self.buffer.flush(self._waiting)
+    def flush(self, most: int) -> int:
+        """Send what waits and can go now, at most `most` messages; returns how many left the
+        buffer."""
+        return self.buffer.flush(self._waiting, most)
 
     def _waiting(self, message: Outgoing) -> bool:
         try:

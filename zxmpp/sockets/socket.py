@@ -233,7 +233,7 @@ class Socket:
     def _give_up(self, sender: Sender, try_once_more: bool) -> None:
         if try_once_more and not self._raw.closed:
             try:
-                sender.flush()
+                sender.flush(len(sender.buffer))
             except zmq.ZMQError as error:
                 log.debug("socket %s: last flush: %s", self.name, error)
         if left := sender.buffer.clear():

@@ -15,6 +15,8 @@ import logging
 from typing import Any
 
 import slixmpp
+from slixmpp.exceptions import XMPPError
+from slixmpp.stanza import Error
 
 from zxmpp.streams.parser import ParserMixin
 from zxmpp.streams.secret import hide_secrets
@@ -27,9 +29,6 @@ log = logging.getLogger(__name__)
 
 class StreamMixin(ParserMixin, SendingMixin):
     """What both kinds of stream have more than slixmpp's."""
-
-    #: True under a supervisor: no reconnecting and no keep-alive of slixmpp's own.
-    supervised: bool = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         hide_secrets()
@@ -63,6 +62,30 @@ class StreamMixin(ParserMixin, SendingMixin):
 class ClientXMPP(StreamMixin, slixmpp.ClientXMPP):
     """slixmpp's ClientXMPP with a hardened way in and an outbox on the way out."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for handler in self._XMLStream__handlers:  # type: ignore[attr-defined]
+            if handler.name == "Roster Update":
+                handler._pointer = self._take_roster_push
+
+    def _take_roster_push(self, iq: Any) -> None:
+        # slixmpp's own refuses strangers too (RFC 6121, 2.1.6), but with an error that it then
+        # can't serialise: the stranger gets no answer and the log a traceback.
+        if iq.xml.get("from", "") not in ("", self.boundjid.bare):
+            raise XMPPError("service-unavailable", etype="cancel")
+        self.event("roster_update", iq)
+
 
 class ComponentXMPP(StreamMixin, slixmpp.ComponentXMPP):
     """slixmpp's ComponentXMPP, likewise."""
+
+    def incoming_filter(self, xml: Any) -> Any:
+        xml = super().incoming_filter(xml)  # type: ignore[no-untyped-call]
+        # slixmpp looks for <error/> in jabber:client, where a component's server does not put it:
+        # each IqError would have the condition feature-not-implemented. Messages are left alone,
+        # slixmpp's own handler for their errors goes by this name.
+        if xml.get("type") == "error" and not xml.tag.endswith("}message"):
+            for child in xml:
+                if child.tag == f"{{{self.default_ns}}}error":
+                    child.tag = Error.tag_name()
+        return xml

@@ -79,7 +79,9 @@ class Outbox(Generic[T]):
         if (
             self.open
             and len(self._unconfirmed) < self.window
-            and not (self._held and destination in self._held)
+            and destination not in self._held
+            # What waits for the same destination goes first, even if it could go by now.
+            and not any(other.destination == destination for other in self._waiting)
         ):
             self._hand_over(entry)
             return True

@@ -101,6 +101,8 @@ class SendingMixin(_Base):
     outbox_limit: int = 1000
     outbox_age: float = 300.0
     send_window: int = 1000
+    #: True under a supervisor: no reconnecting and no keep-alive of slixmpp's own.
+    supervised: bool = False
     #: Seconds in which stanzas gather before a barrier confirms them all.
     confirm_delay: float = 0.25
 
@@ -161,6 +163,10 @@ class SendingMixin(_Base):
                 self.event("stanza_not_sent", data)
 
     def send_raw(self, data: str | bytes) -> None:
+        if self.transport is None and self.supervised and data != self.stream_footer:
+            # The connection went while the log-in was still talking; the supervisor knows.
+            self.not_sent["not-connected"] += 1
+            return
         if isinstance(data, str) and _ILLEGAL.search(data):
             self.not_sent["illegal-characters"] += 1
             data = clean_text(data)

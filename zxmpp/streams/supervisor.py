@@ -60,7 +60,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 #: Stream errors (RFC 6120, 4.9.3) that another try in a moment will not mend, and what will.
 _REFUSALS = {
-    "not-authorized": "the secret is wrong: compare it with the server's configuration",
+    "not-authorized": "the secret is wrong, or the server does not know this JID: compare with the "
+    "server's configuration",
     "host-unknown": "the server does not know this JID: add it to the server's configuration",
     "host-gone": "the server no longer serves this JID: give another one",
     "improper-addressing": "the server does not serve this JID: check jid and host",
@@ -97,7 +98,7 @@ class Supervisor:
         )
         self._refusal = ""
         self._failure = ""
-        self._in_conflict = False
+        self._in_conflict = self._told_why = False
         self._wordless = 0
         self._session = asyncio.Event()
         self._ended = asyncio.Event()
@@ -175,7 +176,8 @@ class Supervisor:
             await self._load_certificates()
         while True:
             self._refusal = self._failure = ""
-            self._in_conflict = False
+            self._in_conflict = self._told_why = False
+            self._xmpp.stream_id = ""
             self._session.clear()
             self._ended.clear()
             self._changed.clear()
@@ -239,7 +241,8 @@ class Supervisor:
         return began
 
     def _judge_wordless(self) -> None:
-        if self._refusal or self._settings.kind != "component" or not self._xmpp.stream_id:
+        shaken = self._settings.kind == "component" and bool(self._xmpp.stream_id)
+        if self._refusal or self._told_why or not shaken:
             return
         self._wordless += 1
         if self._wordless >= SILENT_REFUSALS:
@@ -334,6 +337,7 @@ class Supervisor:
     def _on_stream_error(self, error: Any) -> None:
         condition = str(error["condition"])
         text = str(error["text"] or "")
+        self._told_why = True
         self._failure = f"the server ended the stream: {condition} {text}".rstrip()
         if condition == "conflict":
             self._in_conflict = True
