@@ -37,12 +37,16 @@ class Table(SphinxDirective):
         module, _, name = self.arguments[0].rpartition(".")
         cls = getattr(import_module(module), name)
         found = ModuleAnalyzer.for_module(cls.__module__).find_attr_docs()
-        meanings = {attr: " ".join(text).strip() for (of, attr), text in found.items() if of == name}
+        meanings = {
+            attr: " ".join(text).strip() for (of, attr), text in found.items() if of == name
+        }
         lines = [self.head, ("---",) * len(self.head), *self.rows(cls, meanings)]
-        text = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines]
+        text = [
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines
+        ]
         box = nodes.container()
         self.state.nested_parse(StringList(text, self.arguments[0]), 0, box)
-        return box.children
+        return list(box.children)
 
 
 class Keys(Table):
@@ -51,7 +55,11 @@ class Keys(Table):
     head = ("key", "type", "default", "meaning")
 
     def rows(self, cls: Any, meanings: dict[str, str]) -> list[tuple[str, ...]]:
-        hints = {name: kind for base in cls.__mro__ for name, kind in vars(base).get("__annotations__", {}).items()}
+        hints = {
+            name: kind
+            for base in cls.__mro__
+            for name, kind in vars(base).get("__annotations__", {}).items()
+        }
         return [
             (f"`{field.encode_name}`", f"`{hints[field.name]}`", _default(field), meanings[field.name])
             for field in msgspec.structs.fields(cls)

@@ -106,7 +106,9 @@ async def test_refused_before_the_root(
 async def test_other_encodings_are_refused(client: Line, encoding: str) -> None:
     client.online()
     client.xmpp.init_parser()
-    client.xmpp.data_received(f"<?xml version='1.0' encoding='{encoding}'?>{HEADER}".encode(encoding))
+    client.xmpp.data_received(
+        f"<?xml version='1.0' encoding='{encoding}'?>{HEADER}".encode(encoding)
+    )
     await refused(client, "unsupported-encoding", "encoding")
 
 
@@ -117,11 +119,18 @@ async def test_a_declared_encoding_is_not_believed(client: Line) -> None:
     assert str(heard[0]["body"]) == "grün"
 
 
-@pytest.mark.parametrize("start", ["", "<?xml version='1.0'?>", "\ufeff<?xml version='1.0' ?>\r\n", "\n"])
+@pytest.mark.parametrize(
+    "start", ["", "<?xml version='1.0'?>", "\ufeff<?xml version='1.0' ?>\r\n", "\n"]
+)
 async def test_any_chunking_gives_the_same(line: Line, start: str) -> None:
     heard = begin(line)
     line.xmpp.init_parser()
-    bodies = ["one", "zwei &amp; drei", "<![CDATA[<!DOCTYPE a><!-- no comment --><?no pi?>]]>", "ü€😀"]
+    bodies = [
+        "one",
+        "zwei &amp; drei",
+        "<![CDATA[<!DOCTYPE a><!-- no comment --><?no pi?>]]>",
+        "ü€😀",
+    ]
     header = HEADER.replace("jabber:client", line.xmpp.default_ns).replace("'1'", '"a>b\'"')
     data = (start + header + " \n".join(map(message, bodies))).encode()
     shuffled = random.Random(1)
@@ -186,7 +195,9 @@ async def test_an_endless_start_tag_is_not_buffered(client: Line) -> None:
 async def test_depth_of_the_limit_passes(client: Line) -> None:
     heard = begin(client)
     deep = client.xmpp.max_stanza_depth - 1
-    client.feed("<message from='a@b'><body>deep</body>" + "<a>" * deep + "</a>" * deep + "</message>")
+    client.feed(
+        "<message from='a@b'><body>deep</body>" + "<a>" * deep + "</a>" * deep + "</message>"
+    )
     assert len(heard) == 1
     client.feed("<message>" + "<a>" * (deep + 1))
     await refused(client, "policy-violation", "stanza-too-deep")

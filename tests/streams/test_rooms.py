@@ -48,8 +48,8 @@ class Table:
     def present(
         self, nick: str, *codes: int, jid: str = "", type: str = "", inner: str = "", new: str = ""
     ) -> None:
-        item = f"<item affiliation='none' role='participant' {f'jid=%r' % jid if jid else ''} " \
-               f"{f'nick=%r' % new if new else ''}/>"  # fmt: skip
+        item = f"<item affiliation='none' role='participant' {f'jid={jid!r}' if jid else ''} " \
+               f"{f'nick={new!r}' if new else ''}/>"  # fmt: skip
         status = "".join(f"<status code='{code}'/>" for code in codes)
         kind = f"type='{type}'" if type else ""
         self.line.feed(
@@ -368,5 +368,3 @@ async def test_history_ends_when_somebody_speaks(table: Table) -> None:
     assert not table.room.live
     table.rooms.hear(table.room, False)
     assert table.room.live
-
-

@@ -134,7 +134,7 @@ async def test_presence_is_not_kept_but_subscriptions_are(line: Line) -> None:
     line.xmpp.send_presence(ptype="subscribe", pto="alice@localhost")
     assert line.xmpp.not_sent == {"presence-offline": 1}
     line.online()
-    assert re.findall("<presence[^>]*type=\"(\\w+)\"", await line.sent()) == ["subscribe"]
+    assert re.findall('<presence[^>]*type="(\\w+)"', await line.sent()) == ["subscribe"]
 
 
 async def test_the_window_bounds_what_is_unconfirmed(line: Line) -> None:

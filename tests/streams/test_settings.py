@@ -69,7 +69,10 @@ def test_rooms() -> None:
         ({"jid": "example.org"}, "no part before an @"),
         ({"kind": "component", "jid": "a@example.org"}, "a component is a domain"),
         ({"kind": "component", "jid": "example.org/x"}, "leave it out"),
-        ({"kind": "component", "jid": "example.org", "tls": "starttls"}, "XEP-0114 has no STARTTLS"),
+        (
+            {"kind": "component", "jid": "example.org", "tls": "starttls"},
+            "XEP-0114 has no STARTTLS",
+        ),
         ({"port": 70000}, "not in 1 to 65535"),
         ({"port": "5222"}, "Expected `int`"),
         ({"secret_env": "A", "secret_file": "b"}, "keep one"),

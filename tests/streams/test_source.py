@@ -112,8 +112,8 @@ async def test_kinds_of_message(ear: Ear, text: str, type: str, key: Any) -> Non
     [
         ("<body xml:lang='de'>hallo</body><body>hello</body>", "hallo"),
         ("<body/><body>second</body>", "second"),
-        ("<html xmlns='http://jabber.org/protocol/xhtml-im'><body>rich</body></html>"
-         "<body>plain</body>", "plain"),
+        (("<html xmlns='http://jabber.org/protocol/xhtml-im'><body>rich</body></html>"
+         "<body>plain</body>"), "plain"),
         ("<x xmlns='other'><body>inner</body></x>", ""),
         ("<body xmlns='other'>not ours</body>", ""),
     ],
@@ -407,9 +407,7 @@ async def test_a_failure_is_a_stanza_error(ear: Ear) -> None:
     for text in (message(), iq()):
         event = ear.hear(text)
         assert ear.source.fail(event, failure)
-        root = ET.fromstring(
-            f"<r xmlns='{ear.line.xmpp.default_ns}'>{await ear.line.sent()}</r>"
-        )
+        root = ET.fromstring(f"<r xmlns='{ear.line.xmpp.default_ns}'>{await ear.line.sent()}</r>")
         (stanza,) = root
         assert stanza.get("type") == "error"
         assert stanza.get("id") == event.stanza["id"]

@@ -169,7 +169,9 @@ async def test_a_wrong_secret_is_not_hammered(server: Server, lives: Callable[..
     assert server.connections == 1
 
 
-async def test_refused_ones_are_tried_again_later(server: Server, lives: Callable[..., Life]) -> None:
+async def test_refused_ones_are_tried_again_later(
+    server: Server, lives: Callable[..., Life]
+) -> None:
     life = lives(server.port, secret="wrong", refused_retry=0.05)
     life.supervisor.start()
     await life.until(State.REFUSED, 2)
@@ -202,7 +204,9 @@ async def test_a_server_that_hangs_up_wordlessly_is_a_refusal_after_some_times(
     assert server.connections == supervisor.SILENT_REFUSALS
 
 
-async def test_a_server_in_trouble_is_no_refusal(server: Server, lives: Callable[..., Life]) -> None:
+async def test_a_server_in_trouble_is_no_refusal(
+    server: Server, lives: Callable[..., Life]
+) -> None:
     async def trouble(reader: Any, writer: Any) -> None:
         await server.handshake(reader, writer)
         await server.error(writer, "system-shutdown")

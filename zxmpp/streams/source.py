@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 Sink: TypeAlias = Callable[[Sequence[Event]], None]
 Wants: TypeAlias = Callable[[Event], bool]
 
+#: RFC 6120, 4.8.1
+_STREAM = "{http://etherx.jabber.org/streams}"
+
 _handler_numbers = count(1)
 
 
@@ -86,10 +89,10 @@ class StreamSource:
 
     def takes(self, stanza: Any) -> bool:
         """Whether the handler matches `stanza`."""
-        kind = type(stanza)
+        kind: Any = type(stanza)
         if kind is StanzaBase:
-            # Unknown elements are none of the log-in's, such as a component's handshake.
-            return bool(self.xmpp._session_started)
+            # Nor what belongs to the log-in and the stream itself, such as a handshake.
+            return self.xmpp._session_started and not stanza.xml.tag.startswith(_STREAM)
         if kind in self._makers:
             return True
         if kind is not Iq:

@@ -124,7 +124,9 @@ class Ejabberd(Server):
             listen.append({**client, "port": self.tls_port, "tls": True})
         if self.components:
             hosts = {jid: {"password": secret} for jid, secret in self.components.items()}
-            component = {**listener, "module": "ejabberd_service", "hosts": hosts}
+            # Without this each connection gets the stanzas of all components in turn.
+            service = {"module": "ejabberd_service", "global_routes": False}
+            component = {**listener, **service, "hosts": hosts}
             listen.append({**component, "port": self.component_port})
         modules = {name: dict(options) for name, options in _MODULES.items()}
         modules["mod_muc"]["host"] = self.muc
