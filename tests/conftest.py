@@ -55,6 +55,8 @@ def stream_source() -> FakeSource:
 
 @pytest.fixture
 async def pipeline() -> Any:
-    pipeline = Pipeline(lane_limit=10, total_limit=50, credit=10, workers=20, timeout=10, slow_step=5)
+    pipeline = Pipeline(
+        lane_limit=10, total_limit=50, credit=10, workers=20, timeout=10, slow_step=5
+    )
     yield pipeline
     await pipeline.close()

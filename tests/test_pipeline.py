@@ -75,7 +75,11 @@ async def test_order_within_a_lane_and_none_across(pipeline: Pipeline, source: F
 
     add(pipeline, handler)
     pipeline.receive(
-        [source.event(b"a1", lane="a"), source.event(b"a2", lane="a"), source.event(b"b1", lane="b")]
+        [
+            source.event(b"a1", lane="a"),
+            source.event(b"a2", lane="a"),
+            source.event(b"b1", lane="b"),
+        ]
     )
     gates["a2"].set()
     gates["b1"].set()
@@ -382,9 +386,7 @@ async def test_a_stopped_arrival_is_counted_by_reason(
     assert pipeline.counts == {"guard:unwanted": 1}
 
 
-async def test_a_guard_that_fails_stops_the_arrival(
-    pipeline: Pipeline, source: FakeSource
-) -> None:
+async def test_a_guard_that_fails_stops_the_arrival(pipeline: Pipeline, source: FakeSource) -> None:
     def guard(event: Any) -> None:
         raise RuntimeError("broken")
 

@@ -170,7 +170,7 @@ class on:  # noqa: N801  (reads as a decorator: @on.message)
         lane: str | None = None, timeout: float | None = None,
     ) -> Wants:  # fmt: skip
         """Messages of the socket named `socket`; with `topic`, those whose first frame begins so."""
-        if not isinstance(socket, str) or not socket:
+        if type(socket) is not str or not socket:
             raise TypeError(f"@on.frames wants the name of a socket, got {socket!r}")
         return Wants((("frames", socket),), where, topic, lane, timeout)
 
@@ -386,7 +386,7 @@ class Plugin:
         """Count something by name, above all what is dropped: it shows in the statistics."""
         self._owner.counts[reason] += 1
 
-    def plugin(self, name: str) -> Plugin:
+    def plugin(self, name: str) -> Any:
         """Another loaded plugin. PluginError if it is not loaded: declare it in `dependencies`."""
         return self.app.plugins.get(name)
 

@@ -48,8 +48,8 @@ class Table:
     def present(
         self, nick: str, *codes: int, jid: str = "", type: str = "", inner: str = "", new: str = ""
     ) -> None:
-        item = f"<item affiliation='none' role='participant' {f'jid={jid!r}' if jid else ''} " \
-               f"{f'nick={new!r}' if new else ''}/>"  # fmt: skip
+        extra = (f"jid={jid!r} " if jid else "") + (f"nick={new!r}" if new else "")
+        item = f"<item affiliation='none' role='participant' {extra}/>"
         status = "".join(f"<status code='{code}'/>" for code in codes)
         kind = f"type='{type}'" if type else ""
         self.line.feed(

@@ -45,7 +45,7 @@ class _MemoryServer:
         self.sent: list[ET.Element] = []
         self.arrived = asyncio.Event()
         self.transport: MemoryTransport | None = None
-        self._parser = ET.XMLPullParser(("start", "end"))
+        self._parser: Any = None
         self._depth = 0
         self._present: set[str] = set()
         self.xmpp.connect = self.connect
@@ -159,14 +159,19 @@ class TestBot:
         if not settings.streams:
             client = StreamSettings(kind="client", jid="bot@localhost/test", nick="bot")
             settings = msgspec.structs.replace(settings, streams={"bot": client})
-        tables = plugins if isinstance(plugins, Mapping) else dict.fromkeys(plugins, {})
+        self._classes: list[type[Plugin]] = []
+        tables: dict[str, dict[str, Any]] = {}
+        for plugin in plugins:
+            if isinstance(plugin, str):
+                table = plugins[plugin] if isinstance(plugins, Mapping) else {}
+                tables[plugin] = dict(table)
+            else:
+                self._classes.append(plugin)
         named = {
-            name.rpartition(":")[2].lower(): PluginSettings(name, dict(table))
-            for name, table in tables.items()
-            if isinstance(name, str)
+            use.rpartition(":")[2].lower(): PluginSettings(use, table)
+            for use, table in tables.items()
         }
         settings = msgspec.structs.replace(settings, plugins={**settings.plugins, **named})
-        self._classes = [cls for cls in plugins if not isinstance(cls, str)]
         self._timeout = timeout
         self._ids = count(1)
         self.app = _MemoryApp(settings)
@@ -179,7 +184,7 @@ class TestBot:
         except BaseException:
             await self.app.stop(drain=0)
             raise
-        await self._settle()
+        await self.settle()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -222,7 +227,7 @@ class TestBot:
             await self.joins(room, stream)
             from_, kind = f"{room}/{JID(sender).user}", "groupchat"
             self._server(stream).enter(from_, "" if hidden else sender)
-            await self._settle()
+            await self.settle()
         sent = await self.hears(
             f"<message from={quoteattr(from_)} to={quoteattr(self.address(stream))} type='{kind}' "
             f"id='test-{next(self._ids)}'><body>{escape(text)}</body></message>",
@@ -235,16 +240,13 @@ class TestBot:
         server = self._server(stream)
         before = len(server.sent)
         feed(server.xmpp, text)
-        await self._settle()
+        await self.settle()
         return server.sent[before:]
 
     async def joins(self, room: str, stream: str = "") -> None:
         """See that the bot is in `room`."""
-        bot = self.app.stream(stream)
-        bot.join(room)
-        async with asyncio.timeout(self._timeout):
-            while bot.statistics()["rooms"].get(room) != "joined":
-                await asyncio.sleep(0)
+        self.app.stream(stream).join(room)
+        await self.settle()
 
     async def next_message(self, *, stream: str = "", after: int | None = None) -> ET.Element:
         """The next message that the bot sends by itself. TimeoutError if there is none in time.
@@ -276,7 +278,8 @@ class TestBot:
     def _server(self, stream: str) -> _MemoryServer:
         return self.app.servers[self.app.stream(stream).name]
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
+        """Wait until the bot has done all that was asked of it so far."""
         async with asyncio.timeout(self._timeout):
             for _ in range(2):
                 for server in self.app.servers.values():

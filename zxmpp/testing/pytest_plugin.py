@@ -18,7 +18,7 @@ import pytest
 try:
     from pytest_asyncio import fixture as async_fixture
 except ImportError:  # then nobody asks for it
-    async_fixture = pytest.fixture
+    async_fixture = pytest.fixture  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from zxmpp.testing.bot import TestBot
