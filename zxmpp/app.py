@@ -23,6 +23,7 @@ from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.guards import Dedupe, RateLimit, judge_marks
 from zxmpp.loader import Loader
 from zxmpp.pipeline import Pipeline
+from zxmpp.reload import apply
 from zxmpp.sockets import SocketSettings, SocketSource
 from zxmpp.streams import AttachedStream, BaseStream, Stream, StreamSettings, read_secret
 
@@ -56,6 +57,8 @@ class App:
     """
 
     def __init__(self, settings: Settings | str | Path | None = None) -> None:
+        #: The configuration file, where `reload` reads it again.
+        self.path = Path(settings) if isinstance(settings, str | Path) else None
         if isinstance(settings, str | Path):
             settings = load(settings)
         self.settings = settings or Settings()
@@ -80,6 +83,7 @@ class App:
         self._source = _AppSource()
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[None] | None = None
         #: What starts an app that was attached.
         self._starter: asyncio.Task[None] | None = None
 
@@ -201,8 +205,30 @@ class App:
         await self.pipeline.close()
         log.info("stopped")
 
+    async def reload(self) -> list[str]:
+        """Read the configuration file again and apply what changed; see `zxmpp.reload`. Says what
+        was done. ZxmppError if it is wrong, and then nothing changed."""
+        if self.path is None:
+            raise ConfigError(
+                "this app was made without a configuration file; there is none to read"
+            )
+        return await apply(self, load(self.path))
+
+    def _on_hangup(self) -> None:
+        async def reload() -> None:
+            try:
+                done = await self.reload()
+            except ZxmppError as error:
+                log.error("the configuration is not applied: %s", error)
+            else:
+                log.info("the configuration was read again: %s", "; ".join(done) or "no change")
+
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.ensure_future(reload())
+
     async def run(self) -> None:
-        """Start, serve until SIGTERM or SIGINT, stop. A second signal stops at once."""
+        """Start, serve until SIGTERM or SIGINT, stop. A second signal stops at once. SIGHUP reads
+        the configuration again."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         signals = 0
@@ -219,6 +245,7 @@ class App:
         forced = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         try:
             await self.start()
             await ended.wait()
@@ -231,7 +258,7 @@ class App:
             else:
                 log.warning("stopped at once: %d handlers were cut off", self.pipeline.in_flight)
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     async def __aenter__(self) -> Self:

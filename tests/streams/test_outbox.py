@@ -182,3 +182,24 @@ def test_each_item_ends_once_whatever_happens(steps: list[tuple[str, int | str]]
     for to in ("alice", "room", ""):
         order = [item.number for item in written if item.to == to]
         assert order == sorted(order)
+
+
+def test_what_goes_back_goes_before_what_waited() -> None:
+    box, _ = make(window=2)
+    box.open = True
+    items = [Item(n) for n in range(4)]
+    assert [box.put(item, 0, "alice") for item in items] == [True, True, False, False]
+    box.lost(unwritten=items[:2])
+    box.open = True
+    assert numbers(box.take(0)) == [0, 1]
+
+
+def test_what_goes_back_does_not_break_the_limit() -> None:
+    box, ends = make(limit=2, window=2)
+    box.open = True
+    items = [Item(n) for n in range(4)]
+    for item in items:
+        box.put(item, 0)
+    box.lost(unwritten=items[:2])
+    assert box.waiting == 2
+    assert ends.seen == [(0, "outbox-full"), (1, "outbox-full")]

@@ -149,18 +149,18 @@ async def test_any_chunking_gives_the_same(line: Line, start: str) -> None:
 
 
 async def test_a_stanza_of_the_limit_passes_and_one_of_more_does_not(client: Line) -> None:
-    client.xmpp.max_stanza_bytes = 200_000
+    limit = client.xmpp.max_stanza_bytes = 196_000
     heard = begin(client)
-    whole = message("x" * (200_000 - len(message(""))))
-    assert len(whole) == 200_000
-    for chunk in (200_000, 65_536, 999):
+    whole = message("x" * (limit - len(message(""))))
+    assert len(whole) == limit
+    for chunk in (limit, SLICE, 999):
         # What came before in the same chunk must not count.
-        data = (message("small") * 3 + whole + message("small")).encode()
+        data = (message("y" * 10_000) * 3 + whole + message("small")).encode()
         for start in range(0, len(data), chunk):
             client.xmpp.data_received(data[start : start + chunk])
-    assert [len(str(m["body"])) > 100 for m in heard] == [False, False, False, True, False] * 3
+    assert [len(str(m["body"])) > 10_000 for m in heard] == [False, False, False, True, False] * 3
     client.feed("<message><body>")
-    for _ in range(3):
+    for _ in range(2):
         client.feed("x" * SLICE)
     assert client.transport is not None
     assert not client.transport.is_closing()

@@ -244,3 +244,43 @@ async def test_errors_keep_their_condition(line: Line) -> None:
     assert (caught.value.condition, caught.value.etype, caught.value.text) == (
         "forbidden", "auth", "no",
     )  # fmt: skip
+
+
+async def test_a_barrier_that_was_lost_does_not_stop_the_next(line: Line) -> None:
+    line.online()
+    say(line, "one")
+    line.xmpp.probe()
+    lost = line.xmpp.probe_id
+    await line.sent()
+    line.lose()
+    line.online()
+    say(line, "two")
+    line.xmpp.probe()
+    assert line.xmpp.probe_id not in ("", lost)
+    line.confirm()
+    assert line.xmpp.outbox.unconfirmed == 0
+
+
+async def test_what_a_slow_filter_holds_up_is_not_written_to_the_next_connection(
+    client: Line,
+) -> None:
+    held = asyncio.Event()
+
+    async def slow(stanza: Any) -> Any:
+        await held.wait()
+        return stanza
+
+    seen = given_up(client)
+    client.online()
+    client.xmpp.add_filter("out", slow)
+    stuck = say(client, "stuck")
+    async with asyncio.timeout(5):
+        while not client.xmpp._has_slow_filters():
+            await asyncio.sleep(0.05)
+    client.lose()
+    assert seen == [(stuck["id"], "in-doubt")]
+    client.xmpp.del_filter("out", slow)
+    client.online()
+    held.set()
+    await asyncio.sleep(0.05)
+    assert bodies(await client.sent()) == []

@@ -454,7 +454,7 @@ async def test_given_up_stanzas_are_told(ear: Ear) -> None:
 async def test_a_stock_client_works_as_well(stock: Line) -> None:
     ear = Ear(stock)
     ear.wants = lambda event: True
-    assert "hello" in await ear.answers(ear.hear(message()), "hello")
+    assert "<body>hello</body>" in await ear.answers(ear.hear(message()), "hel\x00lo")
     assert 'type="result"' in await ear.answers(ear.hear(iq()), element())
 
 

@@ -69,7 +69,8 @@ class Commands:
         self, pipeline: Pipeline, prefix: str, roles: Mapping[str, Collection[str]]
     ) -> None:
         self.prefix = prefix
-        self._roles = {role: frozenset(members) for role, members in roles.items()}
+        self._roles: dict[str, frozenset[str]] = {}
+        self.set_roles(roles)
         self._by_name: dict[str, Command] = {}
         owner = pipeline.owner("commands")
         self._unknown = Route(
@@ -87,6 +88,11 @@ class Commands:
 
     def __len__(self) -> int:
         return len(self._by_name)
+
+    def set_roles(self, roles: Mapping[str, Collection[str]]) -> None:
+        """Who is in which role from now on. A role that is gone has no members."""
+        gone = dict.fromkeys(self._roles, frozenset[str]())
+        self._roles = gone | {role: frozenset(members) for role, members in roles.items()}
 
     def get(self, name: str) -> Command | None:
         return self._by_name.get(name)

@@ -1,0 +1,142 @@
+"""SIGHUP: only what changed is touched, and a wrong file changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zxmpp import App, ConfigError, Plugin, command
+from zxmpp.testing import TestBot
+
+
+class Base(Plugin):
+    @command
+    def base(self) -> str:
+        return "base"
+
+
+class User(Plugin):
+    dependencies = ("base",)
+
+
+class Fails(Plugin):
+    async def start(self) -> None:
+        raise RuntimeError("no database")
+
+
+BASE, USER, FAILS = (f"{__name__}:{name}" for name in ("Base", "User", "Fails"))
+
+START = f"""
+[roles]
+admin = ["alice@localhost"]
+[sockets.a]
+type = "PULL"
+bind = "tcp://127.0.0.1:*"
+[sockets.b]
+type = "PULL"
+bind = "tcp://127.0.0.1:*"
+[plugins.echo]
+[plugins.base]
+use = "{BASE}"
+[plugins.user]
+use = "{USER}"
+"""
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> App:
+    path = tmp_path / "bot.toml"
+    path.write_text(START)
+    app = App(path)
+    await app.start()
+    yield app
+    await app.stop()
+
+
+def write(app: App, *changes: tuple[str, str]) -> None:
+    assert app.path is not None
+    text = app.path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    app.path.write_text(text)
+
+
+async def test_no_change_touches_nothing(app: App) -> None:
+    before = [*app.plugins, *app.sockets.values()]
+    assert await app.reload() == []
+    assert [*app.plugins, *app.sockets.values()] == before
+
+
+async def test_only_what_changed(app: App) -> None:
+    echo, kept = app.plugins.get("echo"), app.socket("a")
+    write(
+        app,
+        ("[plugins.echo]", "[plugins.echo]\n[plugins.help]"),
+        ("[sockets.b]", "[sockets.c]"),
+        ("alice@", "bob@"),
+        ("[roles]", "[pipeline]\nlane_limit = 7\n[roles]"),
+    )
+    done = await app.reload()
+    assert done == [
+        "[pipeline] changed: restart to apply it",
+        "roles changed",
+        "socket b removed",
+        "socket c added",
+        "plugin help added",
+    ]
+    assert app.plugins.get("echo") is echo
+    assert app.socket("a") is kept
+    assert list(app.sockets) == ["a", "c"]
+    assert app.commands._roles == {"admin": frozenset({"bob@localhost"})}
+
+
+async def test_what_depends_on_a_change_is_started_anew(app: App) -> None:
+    user = app.plugins.get("user")
+    write(app, (f'[plugins.base]\nuse = "{BASE}"', '[plugins.base]\nuse = "echo"'))
+    write(app, ("[plugins.echo]\n", ""))
+    done = await app.reload()
+    assert done == [
+        "plugin base changed",
+        "plugin echo removed",
+        "plugin user started anew: it depends on one that changed",
+    ]
+    assert app.plugins.get("user") is not user
+
+
+async def test_a_wrong_file_changes_nothing(app: App) -> None:
+    before = [*app.plugins, *app.sockets.values()]
+    write(app, ("[plugins.echo]", "[plugins.echo]\nvolume = 11"), ("[sockets.b]", "[sockets.c]"))
+    with pytest.raises(ConfigError, match="volume"):
+        await app.reload()
+    assert [*app.plugins, *app.sockets.values()] == before
+
+
+async def test_a_plugin_that_fails_gives_way_to_the_old_one(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(app, (f'[plugins.base]\nuse = "{BASE}"', f'[plugins.base]\nuse = "{FAILS}"'))
+    done = await app.reload()
+    assert "the old one is back" in done[-1]
+    assert "no database" in caplog.text
+    assert isinstance(app.plugins.get("base"), Base)
+    assert isinstance(app.plugins.get("user"), User)
+
+
+async def test_an_app_without_a_file_says_so() -> None:
+    async with App() as app:
+        with pytest.raises(ConfigError, match="without a configuration file"):
+            await app.reload()
+
+
+async def test_roles_apply_at_once() -> None:
+    class Secret(Plugin):
+        @command(role="admin")
+        def secret(self) -> str:
+            return "psst"
+
+    async with TestBot('[roles]\nadmin = ["alice@localhost"]', [Secret]) as bot:
+        assert await bot.says("!secret") == "psst"
+        bot.app.commands.set_roles({})
+        assert "no command" in await bot.says("!secret")
