@@ -127,7 +127,8 @@ def test_safe_defaults_hold_unless_the_user_says_otherwise() -> None:
     assert router["ROUTER_MANDATORY"] == 1
     assert router["MAXMSGSIZE"] == 16 * 1024 * 1024
     assert router["LINGER"] >= 0
-    assert router["HEARTBEAT_IVL"] > 0
+    for interval in ("HEARTBEAT_IVL", "HEARTBEAT_TIMEOUT", "HANDSHAKE_IVL", "RECONNECT_IVL_MAX"):
+        assert router[interval] > 0
     push = {"type": "PUSH", "connect": BIND}
     assert SocketSettings.from_table("s", push).all_options("s")["IMMEDIATE"] == 1
     chosen = SocketSettings.from_table("s", {**push, "immediate": 0, "linger": 5, "maxmsgsize": -1})

@@ -403,6 +403,27 @@ async def test_a_stalled_dealer_does_not_hold_up_the_others(
     assert [int(item[0]) for item in await slow.wait(sent)] == list(range(sent))
 
 
+async def test_what_waits_for_one_of_many_peers_goes_even_if_its_edge_was_missed(
+    opened: Opened, addresses: dict[str, str]
+) -> None:
+    at_router, inbox = Inbox(), Inbox()
+    router = opened("ROUTER", bind=addresses["inproc"], sndhwm=5, on_messages=at_router)
+    dealer = opened("DEALER", connect=addresses["inproc"], routing_id="d", rcvhwm=5,
+                    on_messages=inbox)  # fmt: skip
+    other = opened("DEALER", connect=addresses["inproc"], on_messages=Inbox())
+    dealer.send(b"hello")
+    other.send(b"hello")
+    await at_router.wait(2)
+    dealer.pause()
+    for number in range(30):
+        router.send([b"d", b"%d" % number])
+    await drained(inbox)
+    # EVENTS says that there is room (for the other), and no edge will come.
+    asyncio.get_running_loop().remove_reader(router._pump._fd)
+    dealer.resume()
+    assert [int(item[0]) for item in await inbox.wait(30)] == list(range(30))
+
+
 async def test_a_router_says_that_a_peer_is_not_there(opened: Opened) -> None:
     router = opened("ROUTER", bind="tcp://127.0.0.1:*")
     with pytest.raises(Unroutable, match="no peer has the routing id 6e6f626f6479"):
@@ -631,7 +652,7 @@ async def test_closing_the_pyzmq_socket_closes_all(opened: Opened) -> None:
 async def test_the_end_of_the_context_closes_the_socket(caplog: pytest.LogCaptureFixture) -> None:
     own: zmq.Context[Any] = zmq.Context()
     pull = Socket("PULL", name="s", bind="tcp://127.0.0.1:*", context=own, on_messages=Inbox())
-    ender = threading.Thread(target=own.term)
+    ender = threading.Thread(target=own.term, daemon=True)
     ender.start()
     async with asyncio.timeout(LIMIT):
         while not pull.closed:

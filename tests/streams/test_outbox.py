@@ -203,3 +203,16 @@ def test_what_goes_back_does_not_break_the_limit() -> None:
     box.lost(unwritten=items[:2])
     assert box.waiting == 2
     assert ends.seen == [(0, "outbox-full"), (1, "outbox-full")]
+
+
+def test_nothing_overtakes_what_waits_for_the_same_destination() -> None:
+    box, _ = make(window=1)
+    box.open = True
+    assert box.put(Item(0), 0, "alice")
+    assert not box.put(Item(1), 0, "alice")
+    # There is room again, but nobody took what waits yet.
+    box.confirm(1)
+    assert not box.put(Item(2), 0, "alice")
+    assert numbers(box.take(0)) == [1]
+    box.confirm(2)
+    assert numbers(box.take(0)) == [2]

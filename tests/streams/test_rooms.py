@@ -49,9 +49,7 @@ class Table:
         self, nick: str, *codes: int, jid: str = "", type: str = "", inner: str = "", new: str = ""
     ) -> None:
         extra = (f"jid={jid!r} " if jid else "") + (f"nick={new!r}" if new else "")
-        real = f"jid='{jid}'" if jid else ""
-        renamed = f"nick='{new}'" if new else ""
-        item = f"<item affiliation='none' role='participant' {real} {renamed}/>"
+        item = f"<item affiliation='none' role='participant' {extra}/>"
         status = "".join(f"<status code='{code}'/>" for code in codes)
         kind = f"type='{type}'" if type else ""
         self.line.feed(

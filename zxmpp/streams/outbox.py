@@ -81,15 +81,20 @@ class Outbox(Generic[T]):
             and len(self._unconfirmed) < self.window
             and destination not in self._held
             # What waits for the same destination goes first, even if it could go by now.
-            and not any(other.destination == destination for other in self._waiting)
+            and not (self._waiting and self._waits(destination))
         ):
-            self._hand_over(entry)
+            self.sent += 1
+            entry.number = self.sent
+            self._unconfirmed.append(entry)
             return True
         if len(self._waiting) >= self.limit:
             # The oldest is the next to be too old, and nearest to being useless.
             self._end(self._waiting.popleft(), "outbox-full")
         self._waiting.append(entry)
         return False
+
+    def _waits(self, destination: str) -> bool:
+        return any(entry.destination == destination for entry in self._waiting)
 
     def take(self, now: float) -> list[T]:
         """What may be sent now, in order. It counts as sent."""

@@ -156,7 +156,8 @@ class SendingMixin(_Base):
             destination = data.xml.get("to", "").partition("/")[0]
         if self.outbox.put(item, self.loop.time(), destination):
             self.waiting_queue.put_nowait(item)
-            self._plan_barrier()
+            if not self.probe_id:
+                self._plan_barrier()
         else:
             self._plan_expiry()
             if not online:
