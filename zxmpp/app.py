@@ -146,6 +146,11 @@ class App:
 
     async def start(self) -> None:
         """Bring everything up. Returns when streams are connecting, not when they are online."""
+        starter = self._starter
+        if starter is not None and starter is not asyncio.current_task():
+            # An attached app starts by itself: this is to wait for it, and to see its errors.
+            await asyncio.shield(starter)
+            return
         if self._started:
             raise ClosedError("this app was started already; make a new one")
         self._started = True
@@ -288,7 +293,7 @@ def attach(
 
     The bot keeps its class, its handlers and its own connection; zxmpp adds one handler to it.
     `settings` may have everything but streams; `plugins` are named as in ``use``. The app starts as
-    soon as the loop of `xmpp` runs; `app.start()` may be awaited before that instead.
+    soon as the loop of `xmpp` runs; await `app.start()` to wait for that and to see its errors.
     """
     import msgspec
 
@@ -311,12 +316,11 @@ def attach(
         )
     app.add_stream(AttachedStream(name, xmpp, app.pipeline.receive, app.pipeline.wants))
 
-    async def start() -> None:
-        if not app._started:
-            try:
-                await app.start()
-            except ZxmppError:
-                log.exception("attach: the app on %s could not start", xmpp.boundjid.bare)
+    def started(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("attach: the app on %s could not start: %s", xmpp.boundjid.bare, error,
+                      exc_info=error)  # fmt: skip
 
-    app._starter = xmpp.loop.create_task(start())
+    app._starter = xmpp.loop.create_task(app.start())
+    app._starter.add_done_callback(started)
     return app

@@ -375,6 +375,31 @@ async def test_a_full_peer_gets_everything_in_order_when_it_reads_again(
     assert [int(item[0]) for item in await inbox.wait(500)] == list(range(500))
 
 
+async def test_room_that_shows_only_in_the_last_look_of_a_turn_is_used(
+    opened: Opened, addresses: dict[str, str]
+) -> None:
+    inbox = Inbox()
+    there = opened("PULL", bind=addresses["inproc"], rcvhwm=5, on_messages=inbox)
+    there.pause()
+    push = opened("PUSH", connect=addresses["inproc"], sndhwm=5)
+    for number in range(20):
+        push.send(b"%d" % number)
+    await drained(inbox)
+    asyncio.get_running_loop().remove_reader(push._pump._fd)  # no edge from here on
+    there.resume()
+    await inbox.wait(10)
+    look, looks = push._pump._get, 0
+
+    def late(option: int) -> int:
+        nonlocal looks
+        looks += 1
+        return int(look(option)) & ~(zmq.POLLOUT if looks == 1 else 0)
+
+    push._pump._get = late
+    push.recheck()
+    await inbox.wait(11)
+
+
 async def test_a_stalled_dealer_does_not_hold_up_the_others(
     opened: Opened, addresses: dict[str, str]
 ) -> None:

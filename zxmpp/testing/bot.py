@@ -47,7 +47,8 @@ class _MemoryServer:
         self.transport: MemoryTransport | None = None
         self._parser: Any = None
         self._depth = 0
-        self._present: set[str] = set()
+        #: Who is in a room, and the JID that the room tells of them.
+        self._present: dict[str, str] = {}
         self.xmpp.connect = self.connect
 
     def connect(self, host: str | None = None, port: int | None = None) -> asyncio.Future[None]:
@@ -95,9 +96,9 @@ class _MemoryServer:
 
     def enter(self, occupant: str, real: str, own: bool = False, to: str = "") -> None:
         """Somebody comes into a room."""
-        if occupant in self._present and not own:
+        if self._present.get(occupant) == real and not own:
             return
-        self._present.add(occupant)
+        self._present[occupant] = real
         to = real if own else to or str(self.xmpp.boundjid.full)
         status = "<status code='110'/>" if own else ""
         jid = f" jid={quoteattr(real)}" if real else ""
