@@ -2,14 +2,15 @@
 
 Rules:
 - Start: sockets bind, then plugins, then streams connect. What fails undoes what was started.
-- Stop: sockets stop reading, what runs may end within the drain time, plugins are unloaded, streams
-  and sockets close. Each step has a bound. A second signal skips the waiting.
+- Stop: sockets stop reading, new requests are told to come back later, what runs may end within
+  the drain time, plugins are unloaded, streams and sockets send what they have and close. Each step has a bound. A second signal skips the waiting.
 - An XMPP server that is down does not stop the start, nor the ZeroMQ side.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,9 @@ from zxmpp.streams import AttachedStream, BaseStream, Stream, StreamSettings, re
 __all__ = ["App", "attach"]
 
 log = logging.getLogger(__name__)
+
+#: Seconds that a stop waits for peers to take what sockets still have to send.
+FLUSH = 1.0
 
 
 class _AppSource:
@@ -192,8 +196,11 @@ class App:
 
     async def _stop(self, drain: float) -> None:
         self._tell(Lifecycle.STOPPING)
-        for source in self.sockets.values():
-            source.pause()
+        self.pipeline.draining = True
+        for name, source in self.sockets.items():
+            # What brings answers that handlers await goes on.
+            if not self.pipeline.passes_lanes(("frames", name)):
+                source.pause()
         if not await self.pipeline.settle(drain) and drain:
             log.warning(
                 "%d handlers still ran after the drain time of %g s; they are cancelled",
@@ -205,6 +212,10 @@ class App:
                 await stream.stop(min(drain, 5.0))
             except Exception:
                 log.exception("stream %s failed to stop", stream.name)
+        if drain and self.sockets:
+            sockets = [source.socket for source in self.sockets.values()]
+            flushed = (socket.flush(min(drain, FLUSH)) for socket in sockets)
+            await asyncio.gather(*flushed, return_exceptions=True)
         for name in list(self.sockets):
             self.close_socket(name)
         await self.pipeline.close()
@@ -253,6 +264,10 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         try:
             await self.start()
+            # What lives as long as the process is not looked at again: the collector's longest
+            # pauses go.
+            gc.collect()
+            gc.freeze()
             await ended.wait()
             stop = asyncio.ensure_future(self.stop())
             force = asyncio.ensure_future(forced.wait())

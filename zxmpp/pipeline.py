@@ -111,7 +111,7 @@ class Route:
         self.name = name or getattr(handler, "__qualname__", repr(handler))
         self.test = test
         self.prefix = prefix
-        self.lane = lane
+        self.lane = FREE if lane == FREE else lane
         self.timeout = timeout
         self.accept = frozenset(accept)
         self.select = select
@@ -170,6 +170,7 @@ class Pipeline:
         self.timeout = timeout
         self.slow_step = slow_step
         self.counts: Counter[str] = Counter()
+        #: While an app stops: what runs ends, nothing new begins, who was paused stays so.
         self.draining = False
         self._guards: dict[type[Event], list[Guard]] = {}
         self._index: Index[Route] = Index()
@@ -207,6 +208,10 @@ class Pipeline:
             self._tell(route, event, Failure("service-unavailable", "wait", "It was unloaded."))
         self._owners.pop(owner.name, None)
         self._check_settled()
+
+    def passes_lanes(self, key: Hashable) -> bool:
+        """Whether something in the bucket `key` goes past the lanes, as what a handler awaits."""
+        return any(route.lane is FREE for route in self._index.find((key,)))
 
     # -- arrivals -------------------------------------------------------------------------------
 
@@ -330,8 +335,18 @@ class Pipeline:
     def _submit(self, route: Route, event: Event) -> None:
         owner = route.owner
         key = _lane_of(route, event)
-        self._started += 1
         pausable = event.source.pausable
+        if (
+            self.draining
+            and not pausable
+            and route.lane is not FREE
+            and type(event) is not LifecycleEvent
+        ):
+            self._drop(owner, "stopping")
+            text = "This bot is stopping; try again later."
+            self._tell(route, event, Failure("service-unavailable", "wait", text))
+            return
+        self._started += 1
         kept = owner.lanes.submit(key, (route, event), route.inline, pausable)
         if kept == KEPT:
             return
@@ -364,7 +379,8 @@ class Pipeline:
                 self._holds[source] -= 1
                 if not self._holds[source]:
                     del self._holds[source]
-                    source.resume()
+                    if not self.draining:
+                        source.resume()
         owner.lanes.tell_relief = bool(owner.held)
 
     # -- handlers -------------------------------------------------------------------------------

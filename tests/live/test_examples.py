@@ -106,12 +106,12 @@ async def test_worker(alice: Person, tmp_path: Path, ports: dict[int, int]) -> N
                         await alice.talks(
                             BOT, [("alice", "!wordcount one two"), ("bot", "2 words")]
                         )
-                        await asyncio.sleep(0.05)
+                        await asyncio.sleep(0.25)  # the bot answers 5 a second
                 counted = len(first.lines)
                 for _ in range(4):
-                    await alice.talks(BOT, [("alice", "!wordcount three"), ("bot", "1 words")])
+                    await alice.talks(BOT, [("alice", "!wordcount three four"), ("bot", "2 words")])
                 for worker in (first, second):
-                    await worker.shows("1 words: three")
+                    await worker.shows("2 words: three four")
                 assert len(first.lines) > counted
     example.finished()
 
