@@ -9,10 +9,13 @@ Rules:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 __all__ = [
     "ClosedError",
     "ConfigError",
     "PluginError",
+    "Problem",
     "Refused",
     "SocketError",
     "StreamError",
@@ -26,8 +29,28 @@ class ZxmppError(Exception):
     """Root of zxmpp's exceptions."""
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a configuration."""
+
+    #: The line of the file, from 1; 0 if that is not known.
+    line: int
+    #: The table and key: ``[streams.bot] port``.
+    where: str
+    #: The whole message: where, what, and the remedy.
+    text: str
+
+
 class ConfigError(ZxmppError):
-    """The configuration is wrong: names the file, the table and key, and the remedy."""
+    """The configuration is wrong: names the file, the table and key, and the remedy.
+
+    `problems` has all that was found, each on a line of the text; empty when there was one only
+    and nothing is known of its place.
+    """
+
+    def __init__(self, text: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(text)
+        self.problems = problems
 
 
 class PluginError(ZxmppError):

@@ -20,11 +20,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from time import perf_counter
-from typing import Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
-__all__ = ["CROWDED", "FULL", "KEPT", "Kept", "Lanes"]
+__all__ = ["CROWDED", "FULL", "KEPT", "Kept", "Lanes", "Rest"]
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +44,25 @@ CLOCK_EVERY = 32
 SPARE_WORKERS = 4
 
 
+class Rest(Protocol):
+    """What a job that has begun has left to await. `close` is called if nobody ever will."""
+
+    def __await__(self) -> Generator[Any, Any, None]: ...
+    def close(self) -> object: ...
+
+
 class _Lane(Generic[J]):
-    __slots__ = ("forced", "key", "queue", "rest")
+    __slots__ = ("begun", "forced", "key", "queue", "rest")
 
     def __init__(self, key: Hashable, forced: bool) -> None:
         self.key = key
         #: Whether its jobs count as credit of a source that can be paused.
         self.forced = forced
         self.queue: deque[J] = deque()
-        #: What a job that began inline has left to await; it comes before the queue.
-        self.rest: Awaitable[None] | None = None
+        #: What a job that began inline has left to await; it comes before the queue. It waits for
+        #: a worker like those, and is counted like them.
+        self.rest: Rest | None = None
+        self.begun: J | None = None
 
 
 class Lanes(Generic[J]):
@@ -67,7 +76,7 @@ class Lanes(Generic[J]):
     def __init__(
         self,
         name: str,
-        run: Callable[[J], Awaitable[None] | None],
+        run: Callable[[J], Rest | None],
         *,
         lane_limit: int = 100,
         total_limit: int = 2000,
@@ -129,16 +138,22 @@ class Lanes(Generic[J]):
             if inline:
                 # While it runs the lane exists, so what it causes in its own lane waits its turn.
                 lane.rest = self._run(job)
-                if lane.rest is None and not lane.queue:
-                    del self._lanes[key]
+                if lane.rest is None:
+                    if lane.queue:
+                        self._make_ready(lane)
+                    else:
+                        del self._lanes[key]
                     return KEPT
+                lane.begun = job
                 self._make_ready(lane)
-                return KEPT
+                return self._count(lane, 1)
             self._make_ready(lane)
         elif not credit and (
             len(lane.queue) >= self.lane_limit or self.waiting >= self.total_limit
         ):
             return FULL
+        elif credit and not lane.forced:
+            self._put_on_credit(lane)
         lane.queue.append(job)
         return self._count(lane, 1)
 
@@ -150,17 +165,26 @@ class Lanes(Generic[J]):
                 return FULL
             lane = self._lanes[key] = _Lane(key, True)
             self._make_ready(lane)
+        elif not lane.forced:
+            self._put_on_credit(lane)
         lane.queue.extend(jobs)
         return self._count(lane, len(jobs))
 
     def _count(self, lane: _Lane[J], jobs: int) -> Kept:
-        # What a lane of both kinds has is counted as what it had first.
         if not lane.forced:
             self.waiting += jobs
             return KEPT
         self.on_credit += jobs
         full = len(lane.queue) >= self.credit or self.on_credit >= self.credit * 10
         return CROWDED if full else KEPT
+
+    def _put_on_credit(self, lane: _Lane[J]) -> None:
+        # A lane of both kinds counts as credit as a whole: else what comes from a socket would
+        # never pause it, and would take the room of others.
+        lane.forced = True
+        jobs = len(lane.queue) + (lane.rest is not None)
+        self.waiting -= jobs
+        self.on_credit += jobs
 
     def _make_ready(self, lane: _Lane[J]) -> None:
         self._ready.append(lane)
@@ -201,9 +225,13 @@ class Lanes(Generic[J]):
     async def _work_lane(self, lane: _Lane[J]) -> None:
         run, queue = self._run, lane.queue
         try:
-            begun, lane.rest = lane.rest, None
-            if begun is not None:
-                await begun
+            rest, lane.rest, lane.begun = lane.rest, None, None
+            if rest is not None:
+                if lane.forced:
+                    self.on_credit -= 1
+                else:
+                    self.waiting -= 1
+                await rest
             slice_end = perf_counter() + TIME_SLICE
             while queue:
                 for _ in range(min(len(queue), CLOCK_EVERY)):
@@ -236,11 +264,13 @@ class Lanes(Generic[J]):
     async def close(self, grace: float = 5.0) -> list[J]:
         """Take no more, cancel what runs, wait `grace` seconds for it; returns what never began."""
         self._closed = True
-        left = [job for lane in self._lanes.values() for job in lane.queue]
+        left: list[J] = []
         for lane in self._lanes.values():
-            lane.queue.clear()
-            if isinstance(lane.rest, Coroutine):
+            if lane.rest is not None and lane.begun is not None:
                 lane.rest.close()
+                left.append(lane.begun)
+            left += lane.queue
+            lane.queue.clear()
         self._lanes.clear()
         self._ready.clear()
         self.waiting = self.on_credit = 0

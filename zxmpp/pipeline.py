@@ -24,7 +24,6 @@ import types
 from collections import Counter
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
     Callable,
     Coroutine,
     Generator,
@@ -42,7 +41,7 @@ from msgspec import Struct
 from zxmpp.errors import Refused, UserError
 from zxmpp.event import Event, Failure, LifecycleEvent, Source
 from zxmpp.guards import Guard, Verdict
-from zxmpp.lanes import CROWDED, KEPT, Lanes
+from zxmpp.lanes import CROWDED, KEPT, Lanes, Rest
 from zxmpp.routes import Entry, Index, Plan
 
 __all__ = ["FREE", "Owner", "Pipeline", "PipelineStatistics", "Route", "failure_of"]
@@ -204,8 +203,7 @@ class Pipeline:
         self._relieve(owner)
         for route, event in left:
             self._finished += 1
-            self._drop(owner, "unloaded")
-            self._tell(route, event, Failure("service-unavailable", "wait", "It was unloaded."))
+            self._unloaded(route, event)
         self._owners.pop(owner.name, None)
         self._check_settled()
 
@@ -261,7 +259,7 @@ class Pipeline:
         for check in guards:
             try:
                 verdict = check(event)
-            except Exception:
+            except (Exception, SystemExit, asyncio.CancelledError):
                 log.exception("guard %r failed; what it was asked about is stopped", check)
                 return Verdict("guard-failed")
             if verdict is not None:
@@ -287,7 +285,7 @@ class Pipeline:
     def _select(self, route: Route, event: Event) -> Route | None:
         try:
             return None if route.select is None else route.select(event)
-        except Exception:
+        except (Exception, SystemExit, asyncio.CancelledError):
             self._drop(route.owner, "select-failed")
             log.exception("the switch %s of %s failed", route.name, route.owner.name)
             return None
@@ -295,7 +293,7 @@ class Pipeline:
     def _test(self, route: Route, event: Event) -> bool:
         try:
             return bool(route.test is None or route.test(event))
-        except (Exception, SystemExit):
+        except (Exception, SystemExit, asyncio.CancelledError):
             self._drop(route.owner, "test-failed")
             log.exception("the test of route %s of %s failed", route.name, route.owner.name)
             return False
@@ -328,8 +326,8 @@ class Pipeline:
             self._hold(owner, first.source, key)
         elif not kept:
             self._finished += len(events)
-            self.counts["unloaded"] += len(events)
-            owner.counts["unloaded"] += len(events)
+            for event in events:
+                self._unloaded(route, event)
         return True
 
     def _submit(self, route: Route, event: Event) -> None:
@@ -356,7 +354,7 @@ class Pipeline:
             return
         self._finished += 1
         if owner.lanes.closed:
-            self._drop(owner, "unloaded")
+            self._unloaded(route, event)
             return
         self._drop(owner, "lane-full")
         text = f"{owner.name} is busy; try again in a moment."
@@ -385,7 +383,7 @@ class Pipeline:
 
     # -- handlers -------------------------------------------------------------------------------
 
-    def _run(self, job: Job) -> Awaitable[None] | None:
+    def _run(self, job: Job) -> Rest | None:
         """Begin a job; what it has left to await is returned. Never raises."""
         route, event = job
         began = perf_counter()
@@ -394,7 +392,8 @@ class Pipeline:
             if type(result) is CoroutineType:
                 if route.inline:
                     # It was not known as a coroutine function (a partial, a lambda).
-                    return self._finish_later(route, event, result, None, first=True)
+                    later = self._finish_later(route, event, result, None, first=True)
+                    return _Unbegun(later, result)
                 try:
                     waits_for = result.send(None)
                 except StopIteration as stop:
@@ -418,6 +417,9 @@ class Pipeline:
                 event.source.answer(event, None)
         except (Exception, SystemExit) as error:
             self._fail(route, event, error)
+        except asyncio.CancelledError:
+            # Not ours (that comes where a task waits): of something that the handler asked.
+            self._cancelled(route, event)
         if perf_counter() - began > self.slow_step:
             self._watch(route, began)
         self._finished += 1
@@ -446,9 +448,7 @@ class Pipeline:
             else:
                 self._fail(route, event, error)
         except asyncio.CancelledError:
-            self._drop(route.owner, "cancelled")
-            text = f"{route.owner.name} was stopped."
-            self._tell(route, event, Failure("service-unavailable", "wait", text))
+            self._cancelled(route, event)
             raise
         except (Exception, SystemExit) as error:
             self._fail(route, event, error)
@@ -509,6 +509,15 @@ class Pipeline:
     def _drop(self, owner: Owner, reason: str) -> None:
         self.counts[reason] += 1
         owner.counts[reason] += 1
+
+    def _cancelled(self, route: Route, event: Event) -> None:
+        self._drop(route.owner, "cancelled")
+        text = f"{route.owner.name} was stopped."
+        self._tell(route, event, Failure("service-unavailable", "wait", text))
+
+    def _unloaded(self, route: Route, event: Event) -> None:
+        self._drop(route.owner, "unloaded")
+        self._tell(route, event, Failure("service-unavailable", "wait", "It was unloaded."))
 
     def _fail(self, route: Route, event: Event, error: BaseException) -> None:
         failure = failure_of(error)
@@ -574,6 +583,23 @@ class Pipeline:
             counts=dict(self.counts),
             owners={owner.name: dict(owner.counts) for owner in owners},
         )
+
+
+class _Unbegun:
+    """The end of a handler whose coroutine has not begun: closed, neither is left behind."""
+
+    __slots__ = ("_later", "_work")
+
+    def __init__(self, later: Coroutine[Any, Any, None], work: Coroutine[Any, Any, Any]) -> None:
+        self._later = later
+        self._work = work
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._later.__await__()
+
+    def close(self) -> None:
+        self._later.close()
+        self._work.close()
 
 
 def _lane_of(route: Route, event: Event) -> Hashable:

@@ -55,6 +55,10 @@ def given_call(first: str, call: Call, second: str = "x") -> Any:
     return first, call.sender, second
 
 
+def given_and_many(call: Call, first: str, *others: int) -> Any:
+    return call.sender, first, others
+
+
 def given_event(event: StanzaEvent, *, text: str) -> Any:
     return event.sender, text
 
@@ -80,6 +84,7 @@ def given_event(event: StanzaEvent, *, text: str) -> Any:
         (flag, "0", False),
         (given_call, "a", ("a", "alice@localhost", "x")),
         (given_call, "a b", ("a", "alice@localhost", "b")),
+        (given_and_many, "a 1 2", ("alice@localhost", "a", (1, 2))),
         (given_event, " spaced  out ", ("alice@localhost", "spaced  out")),
     ],
 )

@@ -108,6 +108,8 @@ class Signature:
         self.command = command
         self.parameters: list[Parameter] = []
         self._given: dict[str, bool] = {}
+        #: What is passed by position, in order: a given parameter stands as its name.
+        self._slots: list[Parameter | str] = []
         try:
             hints = typing.get_type_hints(inspect.unwrap(function))
         except NameError as error:
@@ -126,6 +128,8 @@ class Signature:
                     f"command {self.command!r}: {name!r} must have a name to be given"
                 )
             self._given[name] = issubclass(annotation, Call)
+            if kind is not parameter.KEYWORD_ONLY:
+                self._slots.append(name)
             return
         if kind is parameter.VAR_KEYWORD:
             raise PluginError(
@@ -143,6 +147,7 @@ class Signature:
                 f"command {self.command!r}: {name!r} comes after *words: none is left"
             )
         self.parameters.append(Parameter(name, annotation, parameter.default, many, rest))
+        self._slots.append(self.parameters[-1])
 
     @property
     def usage(self) -> str:
@@ -155,7 +160,10 @@ class Signature:
         }
         words = _Words(text, self)
         args: list[Any] = []
-        for parameter in self.parameters:
+        for parameter in self._slots:
+            if isinstance(parameter, str):
+                args.append(named.pop(parameter))
+                continue
             if parameter.rest:
                 line = words.rest()
                 if line or not parameter.required:
@@ -173,11 +181,7 @@ class Signature:
                 raise self.wrong(f"{parameter.name} is missing")
             else:
                 value = parameter.default
-            if self._given:
-                # A given parameter may stand between: names put each value in its place.
-                named[parameter.name] = value
-            else:
-                args.append(value)
+            args.append(value)
         if (surplus := words.next()) is not None:
             raise self.wrong(f"{surplus!r} is one word too many; quote what belongs together")
         return args, named

@@ -42,6 +42,9 @@ _UNFINISHED_TAG = re.compile(
     rb"<[^<>\"']*(?:(?:\"[^<\"]*\"|'[^<']*')[^<>\"']*)*(?:\"[^<\"]*|'[^<']*)?"
 )
 
+#: Since 2.6.0 expat may keep the end of a stanza to itself until more comes in (reparse deferral,
+#: CVE-2023-52425). A stanza is not to wait for the next one; its size is bounded here anyway.
+_DEFERS = hasattr(ET.XMLPullParser, "flush")
 _EVENTS = ("start", "end", "comment", "pi")
 _ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
 
@@ -128,6 +131,7 @@ class ParserMixin(_Base):
         parser = self.parser
         assert parser is not None
         parser.feed(data)
+        broken = _flush(parser) if _DEFERS else None
         depth = self.xml_depth
         stanza_ended = False
         events: Any = parser.read_events()
@@ -168,6 +172,8 @@ class ParserMixin(_Base):
                 raise Refusal(
                     "restricted-xml", "processing-instruction", "a processing instruction"
                 )
+        if broken is not None:
+            raise broken
         if stanza_ended:
             self._open_bytes = 0
         else:
@@ -224,6 +230,15 @@ def _new_parser() -> Any:
     # Given the encoding, expat does not believe the XML declaration.
     parser: Any = ET.XMLPullParser
     return parser(_EVENTS, _parser=ET.XMLParser(encoding="utf-8"))
+
+
+def _flush(parser: Any) -> ET.ParseError | None:
+    """Make `parser` give out all that it can; what is wrong after that."""
+    try:
+        parser.flush()
+    except ET.ParseError as error:
+        return error
+    return None
 
 
 def _root_tag_is_whole(head: bytes) -> bool:

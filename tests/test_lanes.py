@@ -1,0 +1,124 @@
+"""Counts and bounds of lanes that add up, whatever a handler is and however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import pytest
+
+from zxmpp.event import FramesEvent
+from zxmpp.pipeline import FREE, Pipeline, Route
+
+from .conftest import FakeSource
+
+ALL = ("frames",)
+
+
+def cancelled_future() -> asyncio.Future[None]:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_cancellation_of_what_a_handler_asked_ends_only_this_call(
+    pipeline: Pipeline, stream_source: FakeSource, plain: bool
+) -> None:
+    asked = cancelled_future()
+
+    def result(event: FramesEvent) -> Any:
+        return asked.result() if event.head == b"bad" else "good"
+
+    async def awaits(event: FramesEvent) -> Any:
+        return await asked if event.head == b"bad" else "good"
+
+    pipeline.add(Route(pipeline.owner("plugin"), result if plain else awaits, ALL))
+    pipeline.receive([stream_source.event(b"bad")])
+    pipeline.receive([stream_source.event(b"good")])
+    assert await pipeline.settle(5)
+    assert stream_source.answers == ["good"]
+    assert [failure.condition for _, failure in stream_source.failures] == ["service-unavailable"]
+    assert pipeline.counts == {"cancelled": 1}
+    assert pipeline.statistics().lanes == 0
+
+
+async def test_a_wrapped_coroutine_that_has_not_begun_is_bounded_and_ended(
+    pipeline: Pipeline, stream_source: FakeSource
+) -> None:
+    """A plain function that returns a coroutine waits for a worker like a coroutine function."""
+
+    async def hangs(event: FramesEvent) -> None:
+        await asyncio.Event().wait()
+
+    owner = pipeline.owner("plugin")
+    entry = pipeline.add(Route(owner, lambda event: hangs(event), ALL, lane=FREE))
+    for _ in range(3 * pipeline.total_limit):
+        pipeline.receive([stream_source.event(b"x")])
+    assert pipeline.in_flight == pipeline.statistics().waiting == pipeline.total_limit
+    entry.close()
+    await pipeline.release(owner)
+    assert pipeline.in_flight == owner.lanes.waiting == 0
+    assert pipeline.counts["unloaded"] == pipeline.total_limit
+    assert len(stream_source.failures) == 3 * pipeline.total_limit
+
+
+async def test_a_wrapped_coroutine_runs_and_its_count_goes(
+    pipeline: Pipeline, source: FakeSource
+) -> None:
+    async def answers(event: FramesEvent) -> str:
+        return "done"
+
+    owner = pipeline.owner("plugin")
+    pipeline.add(Route(owner, lambda event: answers(event), ALL))
+    pipeline.receive([source.event(b"x")])
+    assert owner.lanes.on_credit == 1
+    assert await pipeline.settle(5)
+    assert source.answers == ["done"]
+    assert owner.lanes.on_credit == owner.lanes.waiting == 0
+
+
+@pytest.mark.parametrize("batch", [1, 30])
+async def test_a_socket_is_paused_by_a_lane_that_a_stanza_began(
+    pipeline: Pipeline, source: FakeSource, stream_source: FakeSource, batch: int
+) -> None:
+    gate = asyncio.Event()
+
+    async def handler(event: FramesEvent) -> None:
+        await gate.wait()
+
+    owner = pipeline.owner("plugin")
+    pipeline.add(Route(owner, handler, ALL, lane="one"))
+    pipeline.receive([stream_source.event(b"x"), stream_source.event(b"y")])
+    for _ in range(30 // batch):
+        pipeline.receive([source.event(b"x")] * batch)
+    assert source.paused
+    assert (owner.lanes.waiting, owner.lanes.on_credit) == (0, 32)
+    gate.set()
+    assert await pipeline.settle(5)
+    assert not source.paused
+    assert (owner.lanes.waiting, owner.lanes.on_credit) == (0, 0)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+async def test_who_comes_after_the_unloading_is_told(
+    pipeline: Pipeline, source: FakeSource, batch: int
+) -> None:
+    async def handler(event: FramesEvent) -> None: ...
+
+    owner = pipeline.owner("plugin")
+    pipeline.add(Route(owner, handler, ALL))
+    await pipeline.release(owner)
+    pipeline.receive([source.event(b"x")] * batch)
+    assert [failure.condition for _, failure in source.failures] == ["service-unavailable"] * batch
+    assert pipeline.counts == {"unloaded": batch}
+    assert pipeline.in_flight == 0
+
+
+async def test_a_guard_that_exits_stops_the_arrival_only(
+    pipeline: Pipeline, source: FakeSource
+) -> None:
+    pipeline.guard(FramesEvent, lambda event: sys.exit(1))
+    pipeline.receive([source.event(b"x")])
+    assert pipeline.counts == {"guard:guard-failed": 1}
