@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from zxmpp.config import load, parse
+from zxmpp.config.lines import Lines
 from zxmpp.errors import ConfigError
 
 GOOD = """
@@ -82,5 +86,106 @@ def test_a_missing_file_and_bad_bytes_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"bad.toml: not UTF-8 at byte 0"):
         load(path)
     path.write_text("[appp]")
-    with pytest.raises(ConfigError, match=r"bad.toml: .*'appp'"):
+    with pytest.raises(ConfigError, match=r"bad.toml:1: .*'appp'"):
         load(path)
+
+
+MANY = """\
+[app]
+log_level = "LOUD"
+drain_seconds = 0
+
+[roles]
+admin = [
+  "alice@localhost",
+  "bob@localhost/x",
+]
+
+[streams.bot]
+kind = "component"
+jid = "bad@bot.localhost"
+port = "x"
+
+[streams.two]
+"ping-interval" = 3
+
+[sockets.a]
+type = "PUL"
+bind = ["tcp://127.0.0.1"]
+rcvhmw = 3
+"""
+
+
+def test_every_problem_has_its_line() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(MANY)
+    assert [(p.line, p.where) for p in caught.value.problems] == [
+        (2, "[app]"),
+        (3, "[app]"),
+        (8, "[roles] admin"),
+        (13, "[streams.bot]"),
+        (14, "[streams.bot] port"),
+        (16, "[streams.two]"),
+        (17, "[streams.two]"),
+        (20, "[sockets.a] type"),
+        (21, "[sockets.a] bind"),
+        (22, "[sockets.a] rcvhmw"),
+    ]
+    assert str(caught.value).count("\n") == len(caught.value.problems) - 1
+    assert "line 22: [sockets.a] rcvhmw" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("[app", 1), ("\n\n[app]\nx = ", 4), ("[app]\n[app]", 2), ("a = [\n\n1,", 3)],
+)
+def test_a_wrong_syntax_has_its_line(text: str, line: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert [p.line for p in caught.value.problems] == [line]
+
+
+TANGLED = '''\
+# [not.a.table]
+top = """
+[nor.this]
+x = \\"""quoted\\""" ""\\
+"""
+"a.b" . 'c d' = 1   # = 2
+list = [ # [
+  1, "]",
+  { deep = [ '#', 3 ], other.one = 2 },
+]
+[ t . "u v" ]
+k = \'\'\'
+'' it''s \'\'\'
+[[t.rows]]
+a = 1
+[[t.rows]]
+[t.rows.in]
+b = 2
+[[t.rows.more]]
+c = 1979-05-27T07:32:00Z
+'''
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_lines_of_what_toml_can_be(ends: str) -> None:
+    text = TANGLED.replace("\n", ends)
+    lines = Lines(text)
+
+    def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+        yield path
+        items = value.items() if isinstance(value, dict) else ()
+        for key, each in enumerate(value) if isinstance(value, list) else items:
+            yield from leaves(each, (*path, key))
+
+    missing = [path for path in leaves(tomllib.loads(text)) if path and path not in lines]
+    assert not missing
+    expected = {
+        ("top",): 2, ("a.b", "c d"): 6, ("list",): 7, ("list", 1): 8, ("list", 2, "deep", 1): 9,
+        ("list", 2, "other", "one"): 9, ("t", "u v"): 11, ("t", "u v", "k"): 12,
+        ("t", "rows", 0, "a"): 15, ("t", "rows", 1): 16, ("t", "rows", 1, "in", "b"): 18,
+        ("t", "rows", 1, "more", 0, "c"): 20, ("t", "rows", 1, "in", "nothing"): 17, ("no",): 0,
+    }  # fmt: skip
+    assert {path: lines[path] for path in expected} == expected

@@ -6,9 +6,11 @@ import asyncio
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 
 from zxmpp.event import FramesEvent
+from zxmpp.guards import Verdict
 from zxmpp.pipeline import FREE, Pipeline, Route
 
 from .conftest import FakeSource
@@ -93,7 +95,7 @@ async def test_a_socket_is_paused_by_a_lane_that_a_stanza_began(
     pipeline.receive([stream_source.event(b"x"), stream_source.event(b"y")])
     for _ in range(30 // batch):
         pipeline.receive([source.event(b"x")] * batch)
-    assert source.paused
+    assert source.pauses == 1
     assert (owner.lanes.waiting, owner.lanes.on_credit) == (0, 32)
     gate.set()
     assert await pipeline.settle(5)
@@ -122,3 +124,89 @@ async def test_a_guard_that_exits_stops_the_arrival_only(
     pipeline.guard(FramesEvent, lambda event: sys.exit(1))
     pipeline.receive([source.event(b"x")])
     assert pipeline.counts == {"guard:guard-failed": 1}
+
+
+@pytest.mark.parametrize("what", ["guard", "test", "select", "free", "stream"])
+async def test_the_short_way_for_bursts_keeps_the_rules(
+    pipeline: Pipeline, source: FakeSource, stream_source: FakeSource, what: str
+) -> None:
+    """A batch for one async handler is submitted at once only where nothing else has a say."""
+    gate = asyncio.Event()
+    begun = []
+
+    async def handler(event: FramesEvent) -> None:
+        begun.append(event.head)
+        await gate.wait()
+
+    owner = pipeline.owner("plugin")
+    chosen = Route(owner, handler, ALL)
+    table: dict[str, dict[str, Any]] = {
+        "test": {"test": lambda event: event.head == b"yes"},
+        "select": {"select": lambda event: chosen if event.head == b"yes" else None},
+        "free": {"lane": FREE},
+    }
+    pipeline.add(Route(owner, handler, ALL, **table.get(what, {})))
+    if what == "guard":
+        pipeline.guard(FramesEvent, lambda event: Verdict("no") if event.head == b"no" else None)
+    origin = stream_source if what == "stream" else source
+    first = origin.event(b"yes")  # the others have its very keys, as those of one socket do
+    pipeline.receive([first, *[msgspec.structs.replace(first, frames=[b"no"])] * 12])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    if what == "free":
+        assert len(begun) == 13
+    elif what == "stream":
+        assert pipeline.counts["lane-full"] > 0
+    else:
+        assert pipeline.in_flight == 1
+    gate.set()
+    assert await pipeline.settle(5)
+
+
+async def test_a_socket_held_by_two_plugins_goes_on_after_both(
+    pipeline: Pipeline, source: FakeSource
+) -> None:
+    gates = [asyncio.Event(), asyncio.Event()]
+    for number, gate in enumerate(gates):
+
+        async def handler(event: FramesEvent, gate: asyncio.Event = gate) -> None:
+            await gate.wait()
+
+        pipeline.add(Route(pipeline.owner(f"plugin {number}"), handler, ALL))
+    pipeline.receive([source.event(b"x")] * 20)
+    assert source.pauses == 1
+    gates[0].set()
+    while pipeline.in_flight > 20:
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert source.paused
+    gates[1].set()
+    assert await pipeline.settle(5)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not pipeline._holds
+
+
+async def test_many_lanes_together_pause_a_socket(pipeline: Pipeline, source: FakeSource) -> None:
+    async def hangs(event: FramesEvent) -> None:
+        await asyncio.Event().wait()
+
+    pipeline.add(Route(pipeline.owner("plugin"), hangs, ALL))
+    for number in range(pipeline.credit * 10):
+        pipeline.receive([source.event(b"x", lane=str(number))])
+    assert source.pauses == 1
+
+
+async def test_a_handler_has_its_own_time_limit_and_settle_works_twice(
+    pipeline: Pipeline, source: FakeSource
+) -> None:
+    async def hangs(event: FramesEvent) -> None:
+        await asyncio.Event().wait()
+
+    pipeline.add(Route(pipeline.owner("plugin"), hangs, ALL, timeout=0.01))
+    for _ in range(2):
+        pipeline.receive([source.event(b"x")])
+        assert await pipeline.settle(5)
+        assert pipeline.in_flight == 0
+    assert pipeline.counts == {"timeout": 2}

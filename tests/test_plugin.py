@@ -270,3 +270,32 @@ async def test_a_subclass_can_replace_a_handler(app: App) -> None:
     before = counts(app)["routes"]
     await app.plugins.load("quiet", Quiet)
     assert counts(app)["routes"] == before + 4
+
+
+async def test_a_stop_that_hangs_does_not_hold_up_the_end(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hangs(Plugin):
+        async def stop(self) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("zxmpp.loader.STOP_SECONDS", 0.01)
+    await app.plugins.load("hangs", Hangs)
+    async with asyncio.timeout(5):
+        await app.plugins.unload_all()
+    assert not list(app.plugins)
+    app.pipeline.owner("hangs")  # the name is free again
+
+
+async def test_a_plugin_unloaded_meanwhile_does_not_stop_the_end(app: App) -> None:
+    class First(Plugin):
+        pass
+
+    class Second(Plugin):
+        async def stop(self) -> None:
+            await self.app.plugins.unload("first")
+
+    await app.plugins.load("first", First)
+    await app.plugins.load("second", Second)
+    await app.plugins.unload_all()
+    assert not list(app.plugins)

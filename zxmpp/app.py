@@ -263,7 +263,19 @@ class App:
             loop.add_signal_handler(number, on_signal)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         try:
-            await self.start()
+            start = asyncio.ensure_future(self.start())
+            end = asyncio.ensure_future(ended.wait())
+            await asyncio.wait({start, end}, return_when=asyncio.FIRST_COMPLETED)
+            end.cancel()
+            if not start.done():
+                # A plugin takes its time to start: the signal ends that, too.
+                start.cancel()
+                force = asyncio.ensure_future(forced.wait())
+                await asyncio.wait({start, force}, return_when=asyncio.FIRST_COMPLETED)
+                force.cancel()
+                log.warning("stopped before all had started")
+                return
+            start.result()
             # What lives as long as the process is not looked at again: the collector's longest
             # pauses go.
             gc.collect()

@@ -9,10 +9,11 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import importlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,12 @@ __all__ = ["GROUP", "Loader", "find"]
 log = logging.getLogger(__name__)
 
 GROUP = "zxmpp.plugins"
+
+#: Seconds that a plugin may take for its `start`, and for its `stop`.
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+#: Seconds that one which is late may take to be cancelled.
+CANCEL_SECONDS = 2.0
 
 
 def find(use: str) -> type[Plugin]:
@@ -58,6 +65,43 @@ def find(use: str) -> type[Plugin]:
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise PluginError(f"plugin {use!r}: {module}.{name} is no subclass of zxmpp.Plugin")
     return found
+
+
+async def _bounded(plugin: Plugin, work: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Await a plugin's `start` or `stop`. It runs in a task of its own, so that neither one that
+    hangs, nor one that ignores its cancellation, nor one that was cancelled (as what awaits a task
+    it has cancelled) takes whoever waits along. TimeoutError, PluginError, or what it raised."""
+    name = work.__name__
+
+    async def run() -> None:
+        try:
+            await work
+        except SystemExit as error:
+            # It would end the loop.
+            raise PluginError(f"plugin {plugin.instance} called sys.exit in {name}") from error
+
+    task = asyncio.ensure_future(run())
+    late = False
+    try:
+        await asyncio.wait([task], timeout=seconds)
+    finally:
+        if not task.done():
+            late = True
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCEL_SECONDS)
+            if not task.done():
+                log.error("%s of plugin %s ignores its cancellation; it is left alone",
+                          name, plugin.instance)  # fmt: skip
+    if late:
+        if task.done() and not task.cancelled():
+            task.exception()
+        raise TimeoutError(f"{name} took more than {seconds:g} s")
+    if task.cancelled():
+        raise PluginError(
+            f"plugin {plugin.instance}: {name} was cancelled from within: it awaited a task that "
+            f"was cancelled; use asyncio.wait([task]) for that"
+        )
+    task.result()
 
 
 class Loader:
@@ -150,7 +194,7 @@ class Loader:
         try:
             plugin = cls(self._app, owner, config)
             self._register(plugin)
-            await plugin.start()
+            await _bounded(plugin, plugin.start(), START_SECONDS)
         except BaseException as error:
             if plugin is not None:
                 await plugin._close()
@@ -187,8 +231,8 @@ class Loader:
             )
         del self._loaded[name]
         try:
-            await plugin.stop()
-        except (Exception, SystemExit):
+            await _bounded(plugin, plugin.stop(), STOP_SECONDS)
+        except Exception:
             log.exception("plugin %s failed to stop; all that it owns is closed all the same", name)
         finally:
             await plugin._close()
@@ -198,4 +242,6 @@ class Loader:
     async def unload_all(self) -> None:
         """Unload all, in reverse order."""
         for name in reversed(list(self._loaded)):
-            await self.unload(name)
+            # Somebody else may have unloaded it while the others stopped.
+            if name in self._loaded:
+                await self.unload(name)

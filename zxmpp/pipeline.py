@@ -9,6 +9,7 @@ Rules:
 - Handlers return or yield replies; only the pipeline sends them.
 - One map, `failure_of`, turns exceptions into what the sender may know. A fault is logged with its
   traceback under a reference, and the sender sees the reference.
+- A handler yields at most `MAX_REPLIES` for one Event: one without end is stopped and named.
 - Each drop has a name and a counter.
 
 Imports neither slixmpp nor zmq.
@@ -47,6 +48,11 @@ from zxmpp.routes import Entry, Index, Plan
 __all__ = ["FREE", "Owner", "Pipeline", "PipelineStatistics", "Route", "failure_of"]
 
 log = logging.getLogger(__name__)
+
+#: The most replies that a handler may yield for one Event.
+MAX_REPLIES = 1000
+#: Replies between two turns of the loop.
+TURN_EVERY = 32
 
 #: The lane of a handler that wants no order at all.
 FREE = "free"
@@ -404,10 +410,11 @@ class Pipeline:
             if result is not None:
                 if isinstance(result, AsyncIterator):
                     return self._finish_later(
-                        route, event, self._answer_each(event, result), None, first=True
+                        route, event, self._answer_each(route, event, result), None, first=True
                     )
                 if isinstance(result, Iterator):
-                    for reply in result:
+                    for number, reply in enumerate(result):
+                        self._may_reply(route, number)
                         event.source.answer(event, reply)
                     if event.source.owes_answer:
                         event.source.answer(event, None)
@@ -482,13 +489,30 @@ class Pipeline:
         except StopIteration as stop:
             return stop.value
 
-    async def _answer_each(self, event: Event, replies: AsyncIterator[Any]) -> None:
+    async def _answer_each(
+        self, route: Route, event: Event, replies: AsyncIterator[Any]
+    ) -> None:
+        number = 0
         try:
             async for reply in replies:
+                self._may_reply(route, number)
                 event.source.answer(event, reply)
+                number += 1
+                if not number % TURN_EVERY:
+                    # One that never waits would keep the loop, and no time limit could end it.
+                    await asyncio.sleep(0)
         finally:
             if isinstance(replies, types.AsyncGeneratorType):
                 await replies.aclose()
+
+    def _may_reply(self, route: Route, number: int) -> None:
+        if number < MAX_REPLIES:
+            return
+        self._drop(route.owner, "too-many-replies")
+        log.error("handler %s of %s yielded more than %d replies to one message and was stopped",
+                  route.name, route.owner.name, MAX_REPLIES)  # fmt: skip
+        text = f"{route.owner.name} had more than {MAX_REPLIES} replies; the rest is left out."
+        raise Refused(text, "resource-constraint")
 
     def _watch(self, route: Route, began: float) -> None:
         took = perf_counter() - began

@@ -1,8 +1,8 @@
-"""The ``zxmpp`` command: run, check, demo.
+"""The ``zxmpp`` command: run, check, plugins, shell, demo.
 
 Rules:
-- Results go to stdout, the log to stderr.
-- A wrong configuration is one message with the remedy, no traceback, and exit status 2.
+- Results go to stdout, the log and errors to stderr.
+- A foreseen error is one message with the remedy, no traceback. Exit status: see `Exit`.
 - A secret is never an argument.
 """
 
@@ -10,52 +10,95 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
+from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zxmpp.errors import ZxmppError
+from zxmpp.errors import ConfigError, ZxmppError
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from zxmpp.config import Reading
+
+__all__ = ["Exit", "main"]
+
+log = logging.getLogger(__name__)
+
+
+class Exit(IntEnum):
+    """What the process ends with."""
+
+    #: Stopped by a signal, as asked; for other commands: good.
+    GOOD = 0
+    #: Failed at run time: a port in use, a plugin that does not start, a bug.
+    FAILED = 1
+    #: The configuration or an argument is wrong: it does not mend itself.
+    USAGE = 2
+
 
 cli = typer.Typer(
     name="zxmpp",
     help="Chat automation over XMPP with backend workers over ZeroMQ.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
-ConfigPath = Annotated[Path, typer.Argument(help="The bot's TOML file.", show_default=False)]
-Debug = Annotated[bool, typer.Option("--debug", "-d", help="Log all, stanzas too.")]
+ConfigPath = Annotated[Path, typer.Argument(help="The bot's TOML file.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Log everything, stanzas too; secrets are masked.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")]
-
-
-def set_up_logging(level: str) -> None:
-    """Log to stderr, one line an entry."""
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Log one JSON object per line.")]
 
 
 @cli.command()
 def run(
     config: ConfigPath = Path("bot.toml"),
-    debug: Debug = False,
+    verbose: Verbose = False,
     quiet: Quiet = False,
-    uvloop: Annotated[bool, typer.Option(help="Use uvloop (extra: zxmpp[uvloop]).")] = False,
+    json_logs: JsonLogs = False,
+    uvloop: Annotated[
+        bool, typer.Option("--uvloop", help="Use uvloop (extra: zxmpp[uvloop]).")
+    ] = False,
 ) -> None:
-    """Run a bot until SIGTERM or Ctrl-C."""
-    from zxmpp.app import App
-    from zxmpp.config import load
+    """Run a bot in the foreground until SIGTERM or Ctrl-C; a second one stops at once. SIGHUP reads
+    the configuration again.
 
-    settings = load(config)
-    set_up_logging("DEBUG" if debug else "WARNING" if quiet else settings.app.log_level)
-    # Plugins of the bot's own stand beside its configuration.
-    sys.path.insert(0, str(config.resolve().parent))
-    with asyncio.Runner(loop_factory=_loop_factory(uvloop)) as runner:
-        runner.run(App(settings).run())
+    Exit status: 0 stopped by a signal; 1 failed at run time, as when a port is in use; 2 the
+    configuration or an argument is wrong.
+    """
+    from zxmpp.app import App
+    from zxmpp.cli.logs import level_of, set_up_logging
+
+    set_up_logging(level_of(quiet, verbose, "INFO"), json_logs)
+    try:
+        settings = _good(config).settings
+        set_up_logging(level_of(quiet, verbose, settings.app.log_level), json_logs)
+        with asyncio.Runner(loop_factory=_loop_factory(uvloop)) as runner:
+            runner.run(App(config).run())
+    except Exception as error:
+        if not json_logs:
+            raise
+        # Who reads the log as JSON must not meet a line that is none.
+        known = isinstance(error, ZxmppError)
+        for line in str(error).splitlines() if known else [str(error)]:
+            log.critical("%s", line, exc_info=None if known else error)
+        raise typer.Exit(_status(error)) from None
+
+
+def _good(config: Path, secrets: bool = True) -> Reading:
+    """The configuration, checked whole. ConfigError with every problem."""
+    from zxmpp.cli.check import examine
+    from zxmpp.config import listed
+
+    reading = examine(config, secrets)
+    if problems := tuple(reading.problems):
+        raise ConfigError(listed(problems, config), problems)
+    return reading
 
 
 def _loop_factory(uvloop: bool) -> type[asyncio.AbstractEventLoop] | None:
@@ -64,41 +107,78 @@ def _loop_factory(uvloop: bool) -> type[asyncio.AbstractEventLoop] | None:
     try:
         import uvloop as library
     except ImportError as error:
-        raise ZxmppError("uvloop is not installed; pip install 'zxmpp[uvloop]'") from error
+        raise ConfigError("uvloop is not installed; pip install 'zxmpp[uvloop]'") from error
     return library.Loop
 
 
 @cli.command()
 def check(config: ConfigPath = Path("bot.toml")) -> None:
-    """Check a configuration without connecting: keys, types, secrets, plugins."""
-    from zxmpp.config import load, to_struct
-    from zxmpp.loader import find
-    from zxmpp.streams import read_secret
+    """Check a configuration without starting anything: keys, types, secrets, plugins.
 
-    settings = load(config)
-    sys.path.insert(0, str(config.resolve().parent))
+    Each problem is one line with its place. Exit status: 0 good; 2 there are problems.
+    """
+    settings = _good(config).settings
     for name, stream in settings.streams.items():
-        read_secret(name, stream)
         typer.echo(f"stream {name}: {stream.kind} {stream.jid}")
     for name, socket in settings.sockets.items():
         where = [f"bind {address}" for address in socket.bind]
         where += [f"connect {address}" for address in socket.connect]
         typer.echo(f"socket {name}: {socket.type} {', '.join(where)}")
     for name, plugin in settings.plugins.items():
-        to_struct(find(plugin.use).Config, plugin.table, f"[plugins.{name}]")
         typer.echo(f"plugin {name}: {plugin.use}")
     typer.echo(f"{config}: good")
 
 
 @cli.command()
-def demo(
-    keep: Annotated[bool, typer.Option(help="Keep the demo's folder to play with.")] = False,
+def plugins(
+    config: Annotated[
+        Path | None, typer.Argument(help="A bot's TOML file: show its plugins, too.")
+    ] = None,
 ) -> None:
-    """Show the whole way on a private Prosody: a chat message to a worker and back, an alert into
-    a room."""
+    """Show what plugins there are: from where, with which commands and config."""
+    from zxmpp.cli.check import examine
+    from zxmpp.cli.plugins import rows, show
+
+    show(rows(examine(config, secrets=False).settings if config else None))
+
+
+@cli.command()
+def shell(
+    config: ConfigPath = Path("bot.toml"),
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Chat with a bot in the terminal: no server and no secrets, real sockets and plugins."""
+    from zxmpp.cli.logs import level_of, set_up_logging
+    from zxmpp.cli.shell import run_shell
+
+    # What goes on in the chat stands on the screen: the log tells of trouble only.
+    set_up_logging(level_of(quiet, verbose, "WARNING"), json_logs)
+    settings = _good(config, secrets=False).settings
+    try:
+        asyncio.run(run_shell(settings))
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+
+
+@cli.command()
+def demo(
+    script: Annotated[
+        bool, typer.Option("--script", help="Play a fixed conversation, on a terminal too.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the demo's folder to play with.")
+    ] = False,
+) -> None:
+    """Show the whole way with real processes: a chat message to a worker and back, an alert into a
+    room. On a terminal you chat; else, or with --script, a fixed conversation is played and checked.
+
+    Exit status: 0 all went as it should; 1 a step failed.
+    """
     from zxmpp.cli.demo import run_demo
 
-    asyncio.run(run_demo(keep))
+    raise typer.Exit(run_demo(script=script, keep=keep))
 
 
 @cli.command()
@@ -114,10 +194,21 @@ def version() -> None:
     typer.echo(f"python {sys.version.split()[0]}")
 
 
+def _status(error: Exception) -> Exit:
+    return Exit.USAGE if isinstance(error, ConfigError) else Exit.FAILED
+
+
 def main() -> None:
     """Entry point."""
     try:
         cli()
+    except ConfigError as error:
+        # Problems stand a line each with their place, as compilers write them.
+        typer.echo(str(error) if error.problems else f"zxmpp: {error}", err=True)
+        if error.problems:
+            count = len(error.problems)
+            typer.echo(f"zxmpp: {count} problem{'s' if count > 1 else ''}", err=True)
+        sys.exit(Exit.USAGE)
     except ZxmppError as error:
         typer.echo(f"zxmpp: {error}", err=True)
-        sys.exit(2)
+        sys.exit(Exit.FAILED)

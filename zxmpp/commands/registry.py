@@ -22,6 +22,9 @@ from zxmpp.pipeline import Owner, Pipeline, Route
 
 __all__ = ["Command", "Commands"]
 
+#: Characters of an unknown name that are looked at.
+MAX_NAME = 64
+
 
 class Command:
     """One command: its name, what it takes, who may use it. `close` removes it."""
@@ -145,6 +148,9 @@ class Commands:
 
     def _answer_unknown(self, event: StanzaEvent) -> str:
         name = self._name_in(event)
+        if len(name) > MAX_NAME:
+            # Neither compared with all names nor sent back whole.
+            raise UserError(f"There is no command {self.prefix}{name[:MAX_NAME]}...")
         known = [command.name for command in self.visible(event.sender)]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {self.prefix}{near[0]}?" if near else ""

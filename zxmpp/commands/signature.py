@@ -33,6 +33,9 @@ __all__ = ["Parameter", "Signature"]
 
 _REQUIRED = inspect.Parameter.empty
 
+#: Characters that are split into words. What takes the rest of the line has no limit.
+MAX_CHARS = 4096
+
 
 class Parameter(msgspec.Struct, frozen=True):
     """One parameter that is typed by the caller."""
@@ -196,11 +199,28 @@ class Signature:
         return UsageError(f"{what}. Usage: {self.usage}")
 
 
+class _TooLong(Exception):
+    """The words of a command are longer than `MAX_CHARS`."""
+
+
+class _Line(io.StringIO):
+    """What is typed, read by one character at a time: splitting takes time, so it has a limit."""
+
+    _left = MAX_CHARS
+
+    def read(self, size: int | None = -1, /) -> str:
+        if size == 1:
+            self._left -= 1
+            if self._left < 0:
+                raise _TooLong
+        return super().read(size)
+
+
 class _Words:
     """Shell words, one by one, with the rest of the line at hand."""
 
     def __init__(self, text: str, signature: Signature) -> None:
-        self._stream = io.StringIO(text)
+        self._stream = _Line(text)
         self._lexer = shlex.shlex(self._stream, posix=True)
         self._lexer.whitespace_split = True
         self._lexer.commenters = ""
@@ -209,6 +229,8 @@ class _Words:
     def next(self) -> str | None:
         try:
             return self._lexer.get_token()
+        except _TooLong:
+            raise self._signature.wrong(f"the words have more than {MAX_CHARS} characters") from None
         except ValueError as error:
             raise self._signature.wrong(
                 "a quote or a backslash is not closed; put quotes around what contains it"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import suppress
 
 __all__ = ["Lines", "Path"]
 
@@ -23,7 +24,7 @@ _KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
 # Three quotes end a text, and up to two more before them belong to it.
 _TEXT = re.compile(
     r'''"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}|\'\'\'(?:[^']|'{1,2}(?!'))*'{3,5}'''
-    r'''|"(?:[^"\\\n]|\\.)*"|'[^'\n]*\'''',
+    r"""|"(?:[^"\\\n]|\\.)*"|'[^'\n]*\'""",
     re.DOTALL,
 )
 _SCALAR = re.compile(r"[^,\]}#\r\n]*")
@@ -41,11 +42,9 @@ class Lines:
         self._lines: dict[Path, int] = {}
         #: Arrays of tables, and the index of the last.
         self._arrays: dict[Path, int] = {}
-        try:
+        # Not TOML, against the rule: what was read so far is all there is.
+        with suppress(IndexError, tomllib.TOMLDecodeError):
             self._read()
-        except (IndexError, AttributeError, tomllib.TOMLDecodeError):
-            # Not TOML, against the rule: what was read so far is all there is.
-            pass
 
     def __getitem__(self, path: Path) -> int:
         """The line of `path`, or of what is nearest around it; 0 if there is nothing."""
@@ -61,15 +60,18 @@ class Lines:
         self._counted = self._at
         return self._line
 
-    def _skip(self, pattern: re.Pattern[str]) -> str:
+    def _skip(self, pattern: re.Pattern[str]) -> None:
         match = pattern.match(self._text, self._at)
-        assert match is not None  # every pattern that is skipped matches nothing, too
+        if match is None:
+            raise IndexError(self._at)
         self._at = match.end()
-        return match.group()
 
     def _read(self) -> None:
         table: Path = ()
-        while self._skip(_BLANK) is not None and self._at < len(self._text):
+        while True:
+            self._skip(_BLANK)
+            if self._at == len(self._text):
+                return
             line = self._here()
             if self._text[self._at] != "[":
                 self._pair(table)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["PAUSE_S", "Process"]
+__all__ = ["PAUSE_S", "Process", "tied_to_this_process"]
 
 #: How long a wait sleeps before it looks again, in seconds.
 PAUSE_S = 0.01
@@ -39,7 +39,7 @@ class Process:
         self._log_start = log_path.stat().st_size if log_path.exists() else 0
         with log_path.open("ab") as output:
             self._popen = subprocess.Popen(
-                [*_tied_to_this_process(), *command],
+                [*tied_to_this_process(), *command],
                 cwd=folder,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -81,7 +81,7 @@ class Process:
         self._popen.wait(timeout=30)
 
 
-def _tied_to_this_process() -> list[str]:
+def tied_to_this_process() -> list[str]:
     """A prefix that has the kernel kill the child if this process dies (prctl(2), PDEATHSIG).
 
     The kernel means the *thread* that made the child, so it is only used in the main thread.

@@ -1,0 +1,142 @@
+"""``zxmpp check``: everything that can be known to be wrong before anything is started.
+
+Rules:
+- Every problem at once, by line; nothing is bound, connected or started.
+- A plugin's module is imported, and nothing of it is called but its Config.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from slixmpp.plugins import PLUGINS
+
+from zxmpp.config import PluginSettings, Reading, read_text
+from zxmpp.errors import ConfigError, PluginError
+from zxmpp.loader import find
+from zxmpp.plugin import MARKS, CommandMark, Plugin
+from zxmpp.streams import read_secret
+
+__all__ = ["command_marks", "examine", "find_safely"]
+
+
+def examine(path: Path, secrets: bool = True) -> Reading:
+    """The configuration at `path`, with all its problems; with `secrets`, those that miss, too.
+    ConfigError if it can't be read at all. Plugins are found beside the file from now on."""
+    reading = Reading(read_text(path))
+    beside = str(path.resolve().parent)
+    if beside not in sys.path:
+        # Plugins of the bot's own stand beside its configuration.
+        sys.path.insert(0, beside)
+    if secrets:
+        _secrets(reading)
+    _plugins(reading)
+    return reading
+
+
+def find_safely(use: str) -> type[Plugin]:
+    """`find`, with PluginError for whatever else a module raises when it is imported."""
+    try:
+        return find(use)
+    except PluginError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"plugin {use!r}: its module can't be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def command_marks(cls: type[Plugin]) -> list[tuple[str, CommandMark]]:
+    """The commands that `cls` declares, by name."""
+    marks: dict[str, CommandMark] = {}
+    for attribute in dir(cls):
+        member = getattr(cls, attribute, None)
+        for mark in getattr(member, MARKS, ()):
+            if isinstance(mark, CommandMark):
+                marks[mark.name or attribute] = mark
+    return sorted(marks.items())
+
+
+def _secrets(reading: Reading) -> None:
+    for name, stream in reading.settings.streams.items():
+        try:
+            read_secret(name, stream)
+        except ConfigError as error:
+            key = "secret_file" if stream.secret_file else "secret_env"
+            reading.add(("streams", name, key), f"[streams.{name}] {key}", str(error))
+
+
+def _plugins(reading: Reading) -> None:
+    """Plugins and what they depend on: found, ordered, and their tables."""
+    settings = dict(reading.settings.plugins)
+    classes: dict[str, type[Plugin]] = {}
+    graph: dict[str, set[str]] = {}
+    wanted_by: dict[str, str] = {}
+    for name in (queue := list(settings)):
+        plugin, table = settings[name], f"[plugins.{name}]"
+        try:
+            cls = classes[name] = find_safely(plugin.use)
+        except PluginError as error:
+            user = wanted_by.get(name)
+            where = f"[plugins.{user or name}]"
+            needed = f"plugin {user!r} depends on {name!r}: " if user else ""
+            reading.add(("plugins", user or name, "use"), where, f"{where} {needed}{error}")
+            continue
+        if name not in wanted_by:
+            reading.convert(cls.Config, plugin.table, table, ("plugins", name))
+        graph[name] = set()
+        for dependency in cls.dependencies:
+            if dependency.startswith("xep_"):
+                _xep(reading, name, dependency)
+                continue
+            graph[name].add(dependency)
+            if dependency not in settings:
+                settings[dependency] = PluginSettings(dependency)
+                wanted_by[dependency] = wanted_by.get(name, name)
+                queue.append(dependency)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        first = next(name for name in reading.settings.plugins if name in error.args[1])
+        reading.add(
+            ("plugins", first), f"[plugins.{first}]",
+            f"[plugins.{first}] plugins depend on each other in a circle: {circle}; take one out "
+            f"of the other's dependencies and use self.plugin(...) where it is needed",
+        )  # fmt: skip
+    _commands(reading, classes)
+
+
+def _xep(reading: Reading, name: str, xep: str) -> None:
+    if xep not in PLUGINS:
+        close = difflib.get_close_matches(xep, PLUGINS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "they are named like 'xep_0045'"
+        where = f"[plugins.{name}]"
+        text = f"{where} depends on {xep!r}, and slixmpp has no plugin of that name; {hint}"
+        reading.add(("plugins", name), where, text)
+
+
+def _commands(reading: Reading, classes: dict[str, Any]) -> None:
+    owners: dict[str, str] = {}
+    roles = reading.settings.roles
+    for name, cls in classes.items():
+        where = f"[plugins.{name}]"
+        for command, mark in command_marks(cls):
+            taken = owners.setdefault(command, name)
+            if taken != name:
+                reading.add(
+                    ("plugins", name), where,
+                    f"{where} command {command!r} belongs to plugin {taken} already; give it "
+                    f"another name with @command({command + '2'!r})",
+                )  # fmt: skip
+            if mark.role and mark.role not in roles:
+                known = ", ".join(sorted(roles)) or "none"
+                reading.add(
+                    ("plugins", name), where,
+                    f"{where} command {command!r} wants the role {mark.role!r}, which the "
+                    f"configuration does not have (it has {known}); add it under [roles]",
+                )  # fmt: skip
