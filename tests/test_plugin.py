@@ -141,7 +141,7 @@ async def test_unload_frees_everything(app: App) -> None:
 @pytest.mark.parametrize("cls", [Broken, Exits])
 async def test_a_plugin_that_fails_to_start_leaves_nothing(app: App, cls: type[Plugin]) -> None:
     before = counts(app)
-    with pytest.raises(PluginError, match="failed to start"):
+    with pytest.raises(PluginError, match=r"failed to start|called sys.exit in start"):
         await app.plugins.load("bad", cls)
     assert counts(app) == before
     assert "bad" not in app.plugins
@@ -299,3 +299,29 @@ async def test_a_plugin_unloaded_meanwhile_does_not_stop_the_end(app: App) -> No
     await app.plugins.load("second", Second)
     await app.plugins.unload_all()
     assert not list(app.plugins)
+
+
+async def test_nothing_is_registered_after_unloading(app: App) -> None:
+    plugin = await app.plugins.load("first", First)
+    await app.plugins.unload("first")
+    before = counts(app)
+    with pytest.raises(PluginError, match="was unloaded"):
+        plugin.add_handler(on.message(), lambda event: None)
+    assert counts(app) == before
+
+
+async def test_a_timer_survives_a_cancellation_from_within(app: App) -> None:
+    enough = asyncio.Event()
+    ticks: list[int] = []
+
+    class Awaits(Plugin):
+        @every(0.001)
+        async def tick(self) -> None:
+            ticks.append(1)
+            if len(ticks) > 2:
+                enough.set()
+            raise asyncio.CancelledError
+
+    await app.plugins.load("awaits", Awaits)
+    async with asyncio.timeout(5):
+        await enough.wait()

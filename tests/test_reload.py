@@ -140,3 +140,14 @@ async def test_roles_apply_at_once() -> None:
         assert await bot.says("!secret") == "psst"
         bot.app.commands.set_roles({})
         assert "no command" in await bot.says("!secret")
+
+
+async def test_a_socket_that_cant_be_opened_gives_way_to_the_old_one(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = app.socket("a").bound[0]
+    write(app, ('[sockets.b]\ntype = "PULL"\nbind = "tcp://127.0.0.1:*"',
+                f'[sockets.b]\ntype = "PULL"\nbind = "{taken}"'))  # fmt: skip
+    assert await app.reload() == ["socket b: the new configuration failed, see the log"]
+    assert taken in caplog.text
+    assert not app.socket("b").socket.closed

@@ -236,6 +236,8 @@ class App:
                 done = await self.reload()
             except ZxmppError as error:
                 log.error("the configuration is not applied: %s", error)
+            except Exception:
+                log.exception("reading the configuration again failed: this is a bug")
             else:
                 log.info("the configuration was read again: %s", "; ".join(done) or "no change")
 

@@ -71,7 +71,7 @@ async def _bounded(plugin: Plugin, work: Coroutine[Any, Any, None], seconds: flo
     """Await a plugin's `start` or `stop`. It runs in a task of its own, so that neither one that
     hangs, nor one that ignores its cancellation, nor one that was cancelled (as what awaits a task
     it has cancelled) takes whoever waits along. TimeoutError, PluginError, or what it raised."""
-    name = work.__name__
+    name = getattr(work, "__name__", "start or stop")
 
     async def run() -> None:
         try:

@@ -489,9 +489,7 @@ class Pipeline:
         except StopIteration as stop:
             return stop.value
 
-    async def _answer_each(
-        self, route: Route, event: Event, replies: AsyncIterator[Any]
-    ) -> None:
+    async def _answer_each(self, route: Route, event: Event, replies: AsyncIterator[Any]) -> None:
         number = 0
         try:
             async for reply in replies:

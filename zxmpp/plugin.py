@@ -297,6 +297,11 @@ class Plugin:
 
     def own(self, handle: Handle) -> Owned:
         """Close `handle` when the plugin is unloaded, or when what comes back is closed."""
+        if self._owner.lanes.closed:
+            handle.close()
+            raise PluginError(
+                f"plugin {self.instance} was unloaded; it can't register anything more"
+            )
         owned = Owned(handle, self._handles)
         self._handles[id(owned)] = owned
         return owned
@@ -332,7 +337,10 @@ class Plugin:
                 result = function()
                 if inspect.isawaitable(result):
                     await result
-            except (Exception, SystemExit):
+            except (Exception, SystemExit, asyncio.CancelledError) as error:
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+                    raise
                 self._owner.counts["timer-failed"] += 1
                 self.log.exception("timer %r failed; it goes on", function)
             # A call that took longer than the period skips what it missed.

@@ -4,7 +4,8 @@ Rules:
 - All of it is checked before anything is touched: a wrong file changes nothing.
 - Only what changed is stopped and started: plugins, sockets, streams, roles. What depends on a
   plugin that changed is started anew with it.
-- A plugin that fails to start with its new table gets its old one back, and the error is logged.
+- A plugin that fails to start with its new table, or a socket that can't be opened, gets its old one
+  back, and the error is logged.
 - Bounds of the pipeline, guards, the prefix and the log level hold for the life of a process: a
   change there is named and needs a restart.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zxmpp.config import Settings, to_struct
-from zxmpp.errors import ZxmppError
+from zxmpp.errors import SocketError, ZxmppError
 from zxmpp.loader import find
 
 if TYPE_CHECKING:
@@ -61,9 +62,16 @@ async def apply(app: App, new: Settings) -> list[str]:
     stopped = await _unload(app, plugins)
     for name in sorted(_changed(old.sockets, new.sockets)):
         app.close_socket(name)
-        if name in new.sockets:
-            app.open_socket(name, new.sockets[name])
-        done.append(f"socket {name} {_what(name, old.sockets, new.sockets)}")
+        try:
+            if name in new.sockets:
+                app.open_socket(name, new.sockets[name])
+        except SocketError as error:
+            log.error("%s; what it was before is put back", error)
+            if name in old.sockets:
+                app.open_socket(name, old.sockets[name])
+            done.append(f"socket {name}: the new configuration failed, see the log")
+        else:
+            done.append(f"socket {name} {_what(name, old.sockets, new.sockets)}")
     for name in sorted(streams):
         if name in app.streams:
             await app.streams.pop(name).stop(2.0)

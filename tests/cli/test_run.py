@@ -108,11 +108,19 @@ async def test_logs_as_json_hold_no_secret(tmp_path: Path) -> None:
 
 
 async def test_slixmpp_is_silent_at_info(tmp_path: Path) -> None:
-    (tmp_path / "bot.toml").write_text(BOT.format(port=1))
-    async with running(tmp_path) as process:
-        seen = await read_until(process, b"the next try is in")
-        process.terminate()
-        _, rest = await process.communicate()
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        (tmp_path / "bot.toml").write_text(BOT.format(port=port))
+        async with running(tmp_path) as process:
+            seen = await read_until(process, b"the next try is in")
+            process.terminate()
+            _, rest = await process.communicate()
+    assert b"INFO zxmpp" in seen
     assert b"slixmpp" not in seen + rest
 
 
