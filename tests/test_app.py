@@ -192,7 +192,9 @@ async def test_a_handler_that_ignores_its_cancellation_is_left_alone(
     async with TestBot(PULL, plugins=[Works]) as bot:
         works: Any = bot.app.plugins.get("works")
         release = bot.app.pipeline.release
-        monkeypatch.setattr(bot.app.pipeline, "release", lambda owner, grace=0: release(owner, 0.01))
+        monkeypatch.setattr(
+            bot.app.pipeline, "release", lambda owner, grace=0: release(owner, 0.01)
+        )
         tell(bot, "!stubborn")
         await until(lambda: begun(bot))
         async with asyncio.timeout(LIMIT):
@@ -246,7 +248,10 @@ async def test_a_stop_under_traffic_ends_and_what_was_read_is_handled() -> None:
 
 
 async def test_two_apps_in_one_process_know_nothing_of_each_other() -> None:
-    async with TestBot(PULL, plugins=[Works, "echo"]) as one, TestBot(PULL, plugins=["echo"]) as two:
+    async with (
+        TestBot(PULL, plugins=[Works, "echo"]) as one,
+        TestBot(PULL, plugins=["echo"]) as two,
+    ):
         assert await one.says("!echo 1") == "1"
         assert await two.says("!echo 2") == "2"
         await one.app.stop(drain=0)
@@ -257,7 +262,11 @@ async def test_two_apps_in_one_process_know_nothing_of_each_other() -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_whole_bot_on_each_loop(loop: str) -> None:
-    make = asyncio.new_event_loop if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+    make = (
+        asyncio.new_event_loop
+        if loop == "asyncio"
+        else pytest.importorskip("uvloop").new_event_loop
+    )
 
     async def main() -> None:
         context = zmq.asyncio.Context()
@@ -433,7 +442,8 @@ class Server:
 
 ATTACKS = {
     "oversized": (
-        b"<message from='a@b' to='bot.localhost'><body>" + b"x" * 200_000, "stanza-too-big"
+        b"<message from='a@b' to='bot.localhost'><body>" + b"x" * 200_000,
+        "stanza-too-big",
     ),
     "deep": (b"<message from='a@b' to='bot.localhost'>" + b"<a>" * 500, "stanza-too-deep"),
     "entity": (b"<message from='a@b' to='bot.localhost'><body>&lol;</body></message>", ""),
@@ -447,7 +457,8 @@ ATTACKS = {
     "eof-inside": (b"<message><body>half", "eof"),
     "reset": (b"", "reset"),
     "many-attributes": (
-        b"<message " + b" ".join(b"a%d='x'" % n for n in range(30_000)) + b"/>", "stanza-too-big"
+        b"<message " + b" ".join(b"a%d='x'" % n for n in range(30_000)) + b"/>",
+        "stanza-too-big",
     ),
 }
 

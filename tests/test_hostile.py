@@ -604,7 +604,12 @@ async def test_a_result_of_the_wrong_jid_settles_nothing(guarded: TestBot) -> No
     asked = xmpp.make_iq_get(queryxmlns="urn:q", ito="service@localhost/a")
     waiting = asyncio.ensure_future(asked.send(timeout=LIMIT))
     await asyncio.sleep(0)
-    for sender in ("mallory@evil.net/x", "service@localhost/b", "evil.net", "service@localhost.x/a"):
+    for sender in (
+        "mallory@evil.net/x",
+        "service@localhost/b",
+        "evil.net",
+        "service@localhost.x/a",
+    ):
         await guarded.hears(
             f"<iq type='result' id='{asked['id']}' from='{sender}' to='bot@localhost/test'>"
             "<query xmlns='urn:q'>forged</query></iq>"

@@ -284,7 +284,7 @@ class Plugin:
         super().__init_subclass__(**kwargs)
         if "name" not in vars(cls):
             cls.name = cls.__name__.lower()
-        if not cls.description and cls.__doc__:
+        if "description" not in vars(cls) and cls.__doc__:
             cls.description = cls.__doc__.strip().splitlines()[0]
 
     async def start(self) -> None:

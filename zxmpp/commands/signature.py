@@ -230,7 +230,9 @@ class _Words:
         try:
             return self._lexer.get_token()
         except _TooLong:
-            raise self._signature.wrong(f"the words have more than {MAX_CHARS} characters") from None
+            raise self._signature.wrong(
+                f"the words have more than {MAX_CHARS} characters"
+            ) from None
         except ValueError as error:
             raise self._signature.wrong(
                 "a quote or a backslash is not closed; put quotes around what contains it"
