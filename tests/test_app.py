@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import zmq
@@ -79,7 +79,6 @@ async def test_a_start_that_fails_leaves_nothing_open(
     config: str, error: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ZXMPP_BOT_SECRET", raising=False)
-    zmq.Context.instance().term  # noqa: B018  (the context's own descriptors are there already)
     async with TestBot('[sockets.x]\ntype = "PULL"\nbind = "tcp://127.0.0.1:*"\n'):
         pass
     with socket.socket() as holder:
@@ -396,7 +395,7 @@ class Server:
         self.arrived = asyncio.Event()
         self._writers: list[asyncio.StreamWriter] = []
 
-    async def __aenter__(self) -> Server:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

@@ -52,7 +52,8 @@ class Host:
         if kind == "client":
             self.xmpp: Any = slixmpp.ClientXMPP("bot@localhost/test", "x")
         else:
-            self.xmpp = slixmpp.ComponentXMPP("bot.localhost", "x", "127.0.0.1", 5347)
+            component: Any = slixmpp.ComponentXMPP
+            self.xmpp = component("bot.localhost", "x", "127.0.0.1", 5347)
         self.xmpp.loop = asyncio.get_running_loop()
         self.xmpp.register_plugin("xep_0030")
         self.xmpp.register_plugin("xep_0045")
@@ -187,7 +188,7 @@ async def test_rooms_of_the_host_and_rooms_of_nobody() -> None:
     host = Host("client")
     app = attach(host.xmpp, parse(CONFIG), plugins=["tests.test_attach:Guest"])
     await app.start()
-    say: Callable[..., Any] = lambda nick, room=ROOM, kind="groupchat": host.tell(  # noqa: E731
+    say: Callable[..., Any] = lambda nick, room=ROOM, kind="groupchat": host.tell(
         message("!wipe", f"{room}/{nick}", kind)
     )
     try:

@@ -15,7 +15,7 @@ import zmq
 import zmq.asyncio
 
 from zxmpp import Plugin, PluginError, StanzaEvent, command, every, on
-from zxmpp.pipeline import MAX_REPLIES
+from zxmpp.handlers import MAX_REPLIES
 from zxmpp.testing.bot import TestBot, body_of
 from zxmpp.testing.transport import feed
 
@@ -490,12 +490,12 @@ INNER = ("<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' "
         ("alice@localhost/x", DELAY.format("evil.net") + "<body>!wipe</body>", "delayed"),
         ("alice@localhost/x", "<body>!wipe</body><x xmlns='jabber:x:delay' stamp='x'/>", "delayed"),
         ("bot@localhost/test", "<body>!wipe</body>", "own-echo"),
-        ("bot@localhost", f"<received xmlns='urn:xmpp:carbons:2'>{INNER}</received>"
-         "<body>!wipe</body>", "carbon"),
-        ("mallory@evil.net/x", f"<sent xmlns='urn:xmpp:carbons:2'>{INNER}</sent>"
-         "<body>!wipe</body>", "carbon"),
-        ("alice@localhost/x", f"<received xmlns='urn:xmpp:carbons:2'>{INNER}</received>"
-         "<body>!wipe</body>", "carbon"),
+        ("bot@localhost", (f"<received xmlns='urn:xmpp:carbons:2'>{INNER}</received>"
+         "<body>!wipe</body>"), "carbon"),
+        ("mallory@evil.net/x", (f"<sent xmlns='urn:xmpp:carbons:2'>{INNER}</sent>"
+         "<body>!wipe</body>"), "carbon"),
+        ("alice@localhost/x", (f"<received xmlns='urn:xmpp:carbons:2'>{INNER}</received>"
+         "<body>!wipe</body>"), "carbon"),
     ],
 )  # fmt: skip
 async def test_what_is_no_fresh_word_is_counted(

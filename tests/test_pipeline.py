@@ -14,7 +14,8 @@ import pytest
 from zxmpp.errors import Refused, UserError
 from zxmpp.event import FramesEvent
 from zxmpp.guards import Verdict
-from zxmpp.pipeline import FREE, Pipeline, Route
+from zxmpp.handlers import FREE, Route
+from zxmpp.pipeline import Pipeline
 
 from .conftest import FakeSource
 

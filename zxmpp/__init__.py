@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zxmpp.app import App, attach
     from zxmpp.commands import Call
     from zxmpp.config import Settings, load
+    from zxmpp.declare import command, every, on
     from zxmpp.errors import (
         ClosedError,
         ConfigError,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         LifecycleEvent,
         StanzaEvent,
     )
-    from zxmpp.plugin import NoConfig, Plugin, command, every, on
+    from zxmpp.plugin import NoConfig, Plugin
 
 __all__ = [
     "HANDLED",
@@ -70,10 +71,10 @@ _HOMES = {
     "Plugin": "plugin",
     "Settings": "config",
     "attach": "app",
-    "command": "plugin",
-    "every": "plugin",
+    "command": "declare",
+    "every": "declare",
     "load": "config",
-    "on": "plugin",
+    "on": "declare",
 }
 
 

@@ -19,8 +19,9 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from zxmpp.config import PluginSettings, to_struct
+from zxmpp.declare import CommandMark, Timer, Wants, marks_of
 from zxmpp.errors import PluginError, ZxmppError
-from zxmpp.plugin import CommandMark, Plugin, Timer, Wants, marks_of
+from zxmpp.plugin import Plugin
 
 if TYPE_CHECKING:
     from zxmpp.app import App

@@ -16,9 +16,10 @@ from typing import Any
 from slixmpp.plugins import PLUGINS
 
 from zxmpp.config import PluginSettings, Reading, read_text
+from zxmpp.declare import MARKS, CommandMark
 from zxmpp.errors import ConfigError, PluginError
 from zxmpp.loader import find
-from zxmpp.plugin import MARKS, CommandMark, Plugin
+from zxmpp.plugin import Plugin
 from zxmpp.streams import read_secret
 
 __all__ = ["command_marks", "examine", "find_safely"]

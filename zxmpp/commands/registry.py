@@ -18,7 +18,8 @@ from zxmpp.commands.call import Call
 from zxmpp.commands.signature import Signature
 from zxmpp.errors import PluginError, UserError
 from zxmpp.event import Failure, StanzaEvent
-from zxmpp.pipeline import Owner, Pipeline, Route
+from zxmpp.handlers import Owner, Route
+from zxmpp.pipeline import Pipeline
 
 __all__ = ["Command", "Commands"]
 
