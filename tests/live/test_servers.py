@@ -247,9 +247,10 @@ def test_nothing_outlives_the_process_that_started_it(
     kind: type[Server], number: signal.Signals
 ) -> None:
     script = (
-        f"from zxmpp.testing.servers import {kind.__name__} as Kind\n"
+        f"import time; from zxmpp.testing.servers import {kind.__name__} as Kind\n"
         "server = Kind(); server.start_blocking(); print(server.pid, server.folder, flush=True)\n"
-        "input()\n"
+        # Python sees a signal that comes just before a system call only after it.
+        "while True: time.sleep(0.05)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script],
