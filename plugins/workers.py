@@ -168,7 +168,7 @@ class Workers(Plugin):
     # -- commands -------------------------------------------------------------------------------
 
     def _command(self, name: str, settings: CommandSettings) -> Callable[..., Any]:
-        async def run(call_: Call, **_: str) -> str:
+        async def run(call_: Call, *_: str, **__: str) -> str:
             try:
                 answer = await self.request(
                     settings.socket, call_.text.encode(), timeout=settings.timeout

@@ -40,6 +40,7 @@ modules_disabled = {{ "s2s", {tls_off} }}
 certificates = {certificates}
 {ssl}
 authentication = "internal_plain"
+network_settings = {{ nagle = false }}
 default_storage = "memory"
 storage = {{ accounts = "internal" }}
 c2s_require_encryption = false
