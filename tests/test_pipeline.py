@@ -458,3 +458,51 @@ async def test_what_is_owed_is_always_settled(pipeline: Pipeline, source: FakeSo
         pipeline.receive([source.event(head)])
         assert await pipeline.settle(5)
         assert source.answers == ["answer" if head == b"answer" else None], head
+
+
+async def test_a_batch_of_several_kinds(pipeline: Pipeline, source: FakeSource) -> None:
+    """Each Event of a batch goes where its own keys lead."""
+    add(pipeline, lambda event: "a " + event.frames[0].decode(), keys=["a"])
+    add(pipeline, lambda event: "b " + event.frames[0].decode(), keys=["b"])
+    batch = [
+        FramesEvent(source, (key,), source.name, "lane", [b"%d" % number], [])
+        for number, key in enumerate("abba")
+    ]
+    pipeline.receive(batch)
+    assert source.answers == ["a 0", "b 1", "b 2", "a 3"]
+
+
+async def test_a_generator_that_yields_nothing_still_pays_what_is_owed(
+    pipeline: Pipeline, source: FakeSource
+) -> None:
+    source.owes_answer = True
+
+    def yields_nothing(event: FramesEvent) -> Iterator[str]:
+        yield from ()
+
+    add(pipeline, yields_nothing)
+    pipeline.receive([source.event(b"x")])
+    assert source.answers == [None]
+
+
+async def test_an_async_generator_is_closed_when_its_replies_can_not_be_sent(
+    pipeline: Pipeline, source: FakeSource
+) -> None:
+    closed = asyncio.Event()
+
+    async def streams(event: FramesEvent) -> AsyncIterator[str]:
+        try:
+            yield "one"
+            yield "two"
+        finally:
+            closed.set()
+
+    def refuse(event: Any, reply: Any) -> None:
+        raise TypeError("can't send that")
+
+    source.answer = refuse  # type: ignore[method-assign]
+    add(pipeline, streams)
+    pipeline.receive([source.event(b"x")])
+    assert await pipeline.settle(5)
+    assert closed.is_set()
+    assert pipeline.counts["failed"] == 1
