@@ -195,6 +195,9 @@ class App:
         await asyncio.shield(self._stopping)
 
     async def _stop(self, drain: float) -> None:
+        if self._reloading is not None and not self._reloading.done():
+            self._reloading.cancel()
+            await asyncio.wait([self._reloading])
         self._tell(Lifecycle.STOPPING)
         self.pipeline.draining = True
         for name, source in self.sockets.items():
