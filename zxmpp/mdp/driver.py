@@ -1,0 +1,193 @@
+"""Drives a `Broker` on an asyncio loop: the clock, the timer, what goes out, who asks from inside.
+
+Rules:
+- What has come in is worked off first, then all that goes out is sent: one `flush` per batch.
+- One timer, for what is due next; none when nothing is.
+- A peer that can't be reached any more is told to the broker. What a peer does wrong is logged once
+  a minute for that peer and reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from itertools import count
+from secrets import token_hex
+
+from zxmpp.mdp.broker import Broker, BrokerOptions, Request
+from zxmpp.mdp.pending import Part, Pending
+from zxmpp.mdp.wire import Command
+from zxmpp.sockets import SendBufferFull, Unroutable
+
+__all__ = ["Driver"]
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two lines of the log about one peer and reason, and how many of them are known.
+COMPLAIN_AGAIN, COMPLAINERS = 60.0, 1000
+#: Seconds after a connection broke, when its peer is looked for once more.
+PROBE_AGAIN = 0.1
+
+
+class Driver:
+    """`send` sends the frames of one message, routing id first; it raises as `Socket.send` does."""
+
+    def __init__(
+        self, options: BrokerOptions, name: str, send: Callable[[list[bytes]], object]
+    ) -> None:
+        self.broker = Broker(options)
+        self.name = name
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush_soon: asyncio.Handle | None = None
+        self._probe: asyncio.TimerHandle | None = None
+        self._asked: dict[Request, Pending] = {}
+        self._ids = count(1)
+        self._life = token_hex(8)
+        self._complained: OrderedDict[tuple[bytes, str], float] = OrderedDict()
+        self.closed = False
+
+    # -- in --------------------------------------------------------------------------------------
+
+    def receive(self, peer: bytes, frames: list[bytes], delimited: bool) -> None:
+        """One message; see `Broker.receive`. What follows from it goes out on the next turn of the
+        loop, or with `flush`."""
+        self.broker.receive(peer, frames, delimited, self._loop.time())
+        if self._flush_soon is None:
+            self._flush_soon = self._loop.call_soon(self.flush)
+
+    def receive_all(self, messages: Sequence[list[bytes]]) -> None:
+        """A batch as a ROUTER socket gives it: routing id first."""
+        receive, now = self.broker.receive, self._loop.time()
+        for message in messages:
+            peer = message[0]
+            if len(message) > 2 and not message[1]:
+                receive(peer, message[2:], True, now)
+            else:
+                receive(peer, message[1:], False, now)
+        self.flush()
+
+    def connection_broke(self) -> None:
+        """Some peer lost its connection: find out whose, now and once more a little later."""
+        self._look_for_gone()
+        if self._probe is None and not self.closed:
+            self._probe = self._loop.call_later(PROBE_AGAIN, self._look_again)
+
+    def _look_again(self) -> None:
+        self._probe = None
+        self._look_for_gone()
+
+    def _look_for_gone(self) -> None:
+        if not self.closed:
+            self.broker.probe(self._loop.time())
+            self.flush()
+
+    # -- from inside -----------------------------------------------------------------------------
+
+    def ask(
+        self, service: str, body: list[bytes], timeout: float, *, sender: str = "", trace: str = ""
+    ) -> Pending:
+        """A request of this process, on behalf of `sender`; see `Broker.submit`."""
+        broker, now = self.broker, self._loop.time()
+        pending = Pending(service, timeout, lambda: self._give_up(request))
+        id = f"{self._life}{next(self._ids):016x}"
+        fair: Hashable = sender or "this process"
+        request = broker.submit(
+            service.encode(), body, id=id, fair=fair, timeout=timeout, now=now, sender=sender,
+            trace=trace or id,
+        )  # fmt: skip
+        self._asked[request] = pending
+        self.flush()
+        return pending
+
+    def _give_up(self, request: Request) -> None:
+        self._asked.pop(request, None)
+        self.broker.cancel(request, self._loop.time())
+        if self._flush_soon is None and not self.closed:
+            self._flush_soon = self._loop.call_soon(self.flush)
+
+    # -- out -------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send and tell all that is to be sent and told."""
+        if self._flush_soon is not None:
+            self._flush_soon.cancel()
+            self._flush_soon = None
+        broker = self.broker
+        outgoing = broker.outgoing
+        while outgoing.frames or outgoing.deliveries or broker.complaints:
+            frames, outgoing.frames = outgoing.frames, []
+            for message in frames:
+                try:
+                    self._send(message)
+                except Unroutable:
+                    broker.gone(message[0], self._loop.time())
+                except SendBufferFull as error:
+                    broker.counts["peer-full"] += 1
+                    self._complain(message[0], "peer-full", str(error))
+                    broker.gone(message[0], self._loop.time())
+            self._deliver()
+            complaints, broker.complaints = broker.complaints, []
+            for complaint in complaints:
+                self._complain(complaint.peer, complaint.reason, "see docs/reference/mdp.md")
+        self._plan()
+
+    def _deliver(self) -> None:
+        outgoing = self.broker.outgoing
+        deliveries, outgoing.deliveries = outgoing.deliveries, []
+        for told in deliveries:
+            last = told.command is Command.FINAL
+            pending = self._asked.pop(told.request, None) if last else self._asked.get(told.request)
+            if pending is None:
+                continue
+            if told.problem is not None:
+                pending.fail(told.problem)
+            else:
+                pending.part(Part(told.body, told.progress, told.restart, last))
+
+    def _complain(self, peer: bytes, reason: str, detail: str) -> None:
+        now, key = self._loop.time(), (peer, reason)
+        since = self._complained.get(key)
+        if since is not None and now - since < COMPLAIN_AGAIN:
+            return
+        self._complained[key] = now
+        self._complained.move_to_end(key)
+        if len(self._complained) > COMPLAINERS:
+            self._complained.popitem(last=False)
+        log.warning("broker %s: peer %s: %s (%d so far, of all peers): %s", self.name, peer.hex(),
+                    reason, self.broker.counts[reason], detail)  # fmt: skip
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        now = self._loop.time()
+        due = None if self.closed else self.broker.next_due(now)
+        timer = self._timer
+        if due is None:
+            if timer is not None:
+                timer.cancel()
+                self._timer = None
+        elif timer is None or due < timer.when():
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.broker.tick(self._loop.time())
+        self.flush()
+
+    def close(self) -> None:
+        """Workers are told to disconnect, requests end by name. Idempotent."""
+        if self.closed:
+            return
+        self.broker.shut_down(self._loop.time())
+        self.flush()
+        self.closed = True
+        for handle in (self._timer, self._flush_soon, self._probe):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._flush_soon = self._probe = None
