@@ -56,7 +56,7 @@ def decode_body(frames: list[bytes], wanted: type[T], format: Format = "json") -
     whole = b"".join(frames)
     if wanted is str:
         try:
-            return cast("T", whole.decode())
+            return whole.decode()
         except UnicodeDecodeError as error:
             raise BadBody(f"it is not UTF-8 at byte {error.start}") from None
     if wanted is type(None):

@@ -48,7 +48,17 @@ MAX_SOCKETS = 64
 class _Asked:
     """A request under way."""
 
-    __slots__ = ("body", "deadline", "id", "parts", "pending", "service", "socket", "timer", "trace")
+    __slots__ = (
+        "body",
+        "deadline",
+        "id",
+        "parts",
+        "pending",
+        "service",
+        "socket",
+        "timer",
+        "trace",
+    )
 
     def __init__(
         self, id: str, service: bytes, body: list[bytes], deadline: float, trace: str
@@ -124,9 +134,7 @@ class Client(Caller):
     def begin(self, service: str, body: list[bytes], timeout: float, trace: str) -> Pending:
         if self._closed:
             raise ClosedError("this client is closed; make a new one")
-        asked = _Asked(
-            token_hex(16), service.encode(), body, self._loop.time() + timeout, trace
-        )
+        asked = _Asked(token_hex(16), service.encode(), body, self._loop.time() + timeout, trace)
         asked.pending = Pending(service, timeout, lambda: self._cancel(asked))
         asked.timer = self._loop.call_later(timeout, self._too_late, asked)
         if len(self._asked) >= self._limit:

@@ -72,9 +72,9 @@ class Driver:
 
     def connection_broke(self) -> None:
         """Some peer lost its connection: find out whose, now and once more a little later."""
-        self._look_for_gone()
         if self._probe is None and not self.closed:
             self._probe = self._loop.call_later(PROBE_AGAIN, self._look_again)
+            self._look_for_gone()
 
     def _look_again(self) -> None:
         self._probe = None

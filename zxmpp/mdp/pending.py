@@ -36,7 +36,16 @@ class Part(NamedTuple):
 class Pending:
     """The answer to one request; `cancel` is called when nobody wants it any more."""
 
-    __slots__ = ("_bytes", "_cancel", "_ended", "_error", "_parts", "_timeout", "_waiter", "service")
+    __slots__ = (
+        "_bytes",
+        "_cancel",
+        "_ended",
+        "_error",
+        "_parts",
+        "_timeout",
+        "_waiter",
+        "service",
+    )
 
     def __init__(self, service: str, timeout: float, cancel: Callable[[], None]) -> None:
         self.service = service
@@ -99,17 +108,13 @@ class Pending:
     async def whole(self, on_progress: Callable[[float], None] | None = None) -> list[bytes]:
         """All frames of all parts. Raises NoAnswer. Cancels the request if it is cancelled."""
         try:
-            part = await self.next()
-            if part.last:
-                return part.frames
             frames: list[bytes] = []
-            while not part.last:
+            while not (part := await self.next()).last:
                 if part.progress is not None and on_progress is not None:
                     on_progress(part.progress)
                 if part.restart:
                     frames.clear()
                 frames += part.frames
-                part = await self.next()
             # The end of a stream is an empty frame that says nothing.
             return frames if frames and part.frames == [b""] else frames + part.frames
         finally:

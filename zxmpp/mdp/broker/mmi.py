@@ -23,7 +23,7 @@ __all__ = ["answer"]
 def answer(broker: Broker, service: bytes, body: list[bytes]) -> list[bytes]:
     """The frames of the answer to a request for `service`."""
     if service == b"mmi.service":
-        known = broker.services.get(body[0]) if len(body) == 1 else None
+        known = broker.requests.services.get(body[0]) if len(body) == 1 else None
         return [b"200" if known is not None and known.workers else b"404"]
     report = _REPORTS.get(service)
     if report is None:
@@ -45,7 +45,7 @@ def _services(broker: Broker) -> list[dict[str, Any]]:
             "running": sum(len(worker.held) for worker in service.workers.values()),
             **{key: service.counts[key] for key in ("requests", "answered", "failed")},
         }
-        for service in sorted(broker.services.values(), key=lambda service: service.name)
+        for service in sorted(broker.requests.services.values(), key=lambda service: service.name)
         if not service.name.startswith(b"mmi.")
     ]
 
@@ -68,10 +68,10 @@ def _workers(broker: Broker) -> list[dict[str, Any]]:
 
 def _broker(broker: Broker) -> dict[str, Any]:
     return {
-        "open": broker.open,
-        "open_bytes": broker.open_bytes,
+        "open": broker.requests.open,
+        "open_bytes": broker.requests.open_bytes,
         "workers": len(broker.workers),
-        "dead_letters": len(broker.dead_letters),
+        "dead_letters": len(broker.requests.dead_letters),
         "counts": dict(broker.counts),
     }
 

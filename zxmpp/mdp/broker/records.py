@@ -110,9 +110,7 @@ class Service:
     def place(self, worker: Worker) -> None:
         """Put `worker` at the end of the ring where it belongs now."""
         held = len(worker.held)
-        ring = (
-            (self.idle if held < worker.slots else self.spare) if held < worker.credit else None
-        )
+        ring = (self.idle if held < worker.slots else self.spare) if held < worker.credit else None
         if worker.ring is not None:
             worker.ring.pop(worker, None)
         worker.ring = ring
