@@ -9,15 +9,13 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from zxmpp.sockets.frames import reply_frames
 
 __all__ = ["BadBody", "Format", "decode_body", "encode_body"]
-
-T = TypeVar("T")
 
 #: How values that are neither bytes nor text are written.
 Format: TypeAlias = Literal["json", "msgpack"]
@@ -47,12 +45,12 @@ def _is_frames(value: Any) -> bool:
     return isinstance(value, bytes | str | bytearray | memoryview)
 
 
-def decode_body(frames: list[bytes], wanted: type[T], format: Format = "json") -> T:
+def decode_body(frames: list[bytes], wanted: Any, format: Format = "json") -> Any:
     """`frames` as a `wanted`. BadBody says what is wrong with them."""
     if wanted is bytes:
-        return cast("T", b"".join(frames))
+        return b"".join(frames)
     if wanted == list[bytes]:
-        return cast("T", frames)
+        return frames
     whole = b"".join(frames)
     if wanted is str:
         try:
@@ -60,7 +58,7 @@ def decode_body(frames: list[bytes], wanted: type[T], format: Format = "json") -
         except UnicodeDecodeError as error:
             raise BadBody(f"it is not UTF-8 at byte {error.start}") from None
     if wanted is type(None):
-        return cast("T", None)
+        return None
     decode = msgspec.json.decode if format == "json" else msgspec.msgpack.decode
     try:
         return decode(whole, type=wanted)
