@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from zxmpp.commands import Commands
-from zxmpp.config import Settings, load
+from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.guards import Dedupe, RateLimit, judge_marks
 from zxmpp.loader import Loader
 from zxmpp.pipeline import Pipeline
 from zxmpp.reload import apply
+from zxmpp.services import Services
 from zxmpp.sockets import SocketSettings, SocketSource
 from zxmpp.streams import AttachedStream, BaseStream, Stream, StreamSettings, read_secret
 
@@ -84,6 +85,7 @@ class App:
         self.plugins = Loader(self)
         self.streams: dict[str, BaseStream] = {}
         self.sockets: dict[str, SocketSource] = {}
+        self._services: Services | None = None
         self._source = _AppSource()
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
@@ -138,6 +140,16 @@ class App:
         known = ", ".join(self.sockets) or "none"
         raise SocketError(f"no socket {name!r} (there is: {known}); add [sockets.{name}]")
 
+    @property
+    def services(self) -> Services:
+        """The broker, and the services behind it. PluginError if there is none."""
+        if self._services is None:
+            raise PluginError(
+                "this bot has no broker, so no services (or it is not running); add a table "
+                'to the configuration: [broker] bind = ["tcp://127.0.0.1:5555"]'
+            )
+        return self._services
+
     def need_xep(self, xep: str, plugin: str) -> None:
         """See that slixmpp's plugin `xep` is registered on every stream."""
         for stream in self.streams.values():
@@ -161,6 +173,9 @@ class App:
         try:
             for name, socket_settings in self.settings.sockets.items():
                 self.open_socket(name, socket_settings)
+            if (broker := self.settings.broker) is not None:
+                source = self.open_socket(BROKER, broker.socket)
+                self._services = Services(broker.options, source, self.pipeline)
             for name, stream_settings in self.settings.streams.items():
                 self.add_stream(self.make_stream(name, stream_settings))
             await self.plugins.load_all(self.settings.plugins)
@@ -200,6 +215,8 @@ class App:
             await asyncio.wait([self._reloading])
         self._tell(Lifecycle.STOPPING)
         self.pipeline.draining = True
+        if self._services is not None:
+            self._services.drain()
         for name, source in self.sockets.items():
             # What brings answers that handlers await goes on.
             if not self.pipeline.passes_lanes(("frames", name)):
@@ -210,6 +227,8 @@ class App:
                 self.pipeline.in_flight, drain,
             )  # fmt: skip
         await self.plugins.unload_all()
+        if self._services is not None:
+            await self._services.close()
         for stream in self.streams.values():
             try:
                 await stream.stop(min(drain, 5.0))
@@ -306,8 +325,9 @@ class App:
         await self.stop()
 
     def statistics(self) -> dict[str, Any]:
-        """Counts of every part, by name: ``pipeline``, ``streams``, ``sockets``."""
+        """Counts of every part, by name: ``pipeline``, ``streams``, ``sockets``, ``services``."""
         return {
+            "services": {} if self._services is None else self._services.statistics(),
             "pipeline": self.pipeline.statistics(),
             "streams": {name: stream.statistics() for name, stream in self.streams.items()},
             "sockets": {name: source.statistics() for name, source in self.sockets.items()},

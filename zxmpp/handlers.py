@@ -24,17 +24,19 @@ from collections.abc import (
     Hashable,
     Iterable,
     Iterator,
+    Sequence,
 )
+from contextvars import ContextVar
 from time import perf_counter
 from types import CoroutineType
 from typing import Any, TypeAlias
 
 from zxmpp.errors import Refused
-from zxmpp.event import Event, Failure, Source
+from zxmpp.event import Event, Failure, Source, StanzaEvent
 from zxmpp.failures import failure_of
 from zxmpp.lanes import Lanes, Rest
 
-__all__ = ["FREE", "MAX_REPLIES", "Job", "Owner", "Route", "Runner"]
+__all__ = ["CURRENT", "FREE", "MAX_REPLIES", "Job", "Owner", "Route", "Runner"]
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,9 @@ TURN_EVERY = 32
 
 #: The lane of a handler that wants no order at all.
 FREE = "free"
+
+#: The stanza that is being handled here, for what a handler does on behalf of its sender.
+CURRENT: ContextVar[StanzaEvent | None] = ContextVar("zxmpp current stanza", default=None)
 
 Handler: TypeAlias = Callable[[Any], Any]
 Job: TypeAlias = "tuple[Route, Event]"
@@ -68,12 +73,13 @@ class Route:
     `test` is asked for each Event in the buckets of `keys`; `prefix` is compared with the first
     frame. `lane` is None for the Event's own conversation, ``"free"`` for no order, any other
     name for a lane of that name. `timeout` is in seconds. `select` makes this a switch: it is asked
-    for the route to take instead of this one. `report` turns a failure into a reply where a
+    for the route to take instead of this one. With `batch` the handler is a plain function that gets
+    a whole batch of Events at once, where they arrive, and answers by itself. `report` turns a failure into a reply where a
     stanza error would not reach a person.
     """
 
     __slots__ = (
-        "accept", "handler", "inline", "keys", "lane", "name", "owner", "prefix", "report",
+        "accept", "batch", "handler", "inline", "keys", "lane", "name", "owner", "prefix", "report",
         "select", "test", "timeout",
     )  # fmt: skip
 
@@ -90,6 +96,7 @@ class Route:
         timeout: float | None = None,
         accept: Iterable[str] = (),
         select: Callable[[Any], Route | None] | None = None,
+        batch: bool = False,
         report: Callable[[Failure], Any] | None = None,
     ) -> None:
         self.owner = owner
@@ -102,6 +109,7 @@ class Route:
         self.timeout = timeout
         self.accept = frozenset(accept)
         self.select = select
+        self.batch = batch
         self.report = report
         #: A plain function runs where it arrives if its lane is idle. Anything that can wait does
         #: not: it needs a task to wait in.
@@ -128,6 +136,27 @@ class Runner:
     def run(self, job: Job) -> Rest | None:
         """Begin a job; what it has left to await is returned. Never raises."""
         route, event = job
+        if type(event) is not StanzaEvent:
+            return self._begin(route, event)
+        token = CURRENT.set(event)
+        try:
+            return self._begin(route, event)
+        finally:
+            CURRENT.reset(token)
+
+    def run_batch(self, route: Route, events: Sequence[Event]) -> None:
+        """Run the handler of a batch. Never raises."""
+        began = perf_counter()
+        self.started += len(events)
+        try:
+            route.handler(events)
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            self._fail(route, events[0], error)
+        self._watch(route, began)
+        self.finished += len(events)
+        self.check_settled()
+
+    def _begin(self, route: Route, event: Event) -> Rest | None:
         began = perf_counter()
         try:
             result = route.handler(event)
@@ -176,6 +205,8 @@ class Runner:
     ) -> None:  # fmt: skip
         """Await the rest of a handler that suspended, or the whole of one that has not begun."""
         limit = self.timeout if route.timeout is None else route.timeout
+        # This is a worker's task, which takes one job after another.
+        CURRENT.set(event if isinstance(event, StanzaEvent) else None)
         try:
             async with asyncio.timeout(limit) as deadline:
                 result = await self._steps(route, work, waits_for, first)

@@ -219,6 +219,11 @@ class Pipeline:
         if plan.prefixed or len(plan.always) != 1 or type(first) in self._guards:
             return False
         route = plan.always[0]
+        if route.batch:
+            if any(event.keys is not keys for event in events):
+                return False
+            self._runner.run_batch(route, events)
+            return True
         if (
             route.inline
             or route.lane is FREE
@@ -243,6 +248,9 @@ class Pipeline:
         return True
 
     def _submit(self, route: Route, event: Event) -> None:
+        if route.batch:
+            self._runner.run_batch(route, (event,))
+            return
         owner = route.owner
         key = _lane_of(route, event)
         pausable = event.source.pausable

@@ -24,6 +24,7 @@ from zxmpp.handlers import Route
 if TYPE_CHECKING:
     from zxmpp.app import App
     from zxmpp.handlers import Owner
+    from zxmpp.mdp.caller import Service
     from zxmpp.sockets import SocketSource
     from zxmpp.streams import BaseStream
 
@@ -171,6 +172,12 @@ class Plugin:
         source = self.app.open_socket(name, table)
         self.own(SocketHandle(self.app, name))
         return source
+
+    def service(self, name: str, *, sender: str | None = None) -> Service:
+        """A service behind the bot's broker, as in ``await self.service("shout").request(b"hi")``.
+        `sender` is on whose behalf; by default whoever the running handler answers. PluginError if
+        the configuration has no ``[broker]``."""
+        return self.app.services.service(name, sender)
 
     def say(self, to: str, body: str, *, stream: str = "") -> None:
         """Send a message to a JID, or to a room that the stream is in."""

@@ -6,7 +6,7 @@ Rules:
   plugin that changed is started anew with it.
 - A plugin that fails to start with its new table, or a socket that can't be opened, gets its old one
   back, and the error is logged.
-- Bounds of the pipeline, guards, the prefix and the log level hold for the life of a process: a
+- Bounds of the pipeline, guards, the prefix, the broker and the log level hold for the life of a process: a
   change there is named and needs a restart.
 """
 
@@ -30,7 +30,7 @@ __all__ = ["apply"]
 log = logging.getLogger(__name__)
 
 #: Tables that are read at the start only.
-FIXED = ("app", "pipeline", "guards", "commands")
+FIXED = ("app", "pipeline", "guards", "commands", "broker")
 
 
 def _changed(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]:

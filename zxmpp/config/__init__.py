@@ -13,9 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from zxmpp.config.convert import to_struct
-from zxmpp.config.reader import Reading
+from zxmpp.config.reader import BROKER, Reading
 from zxmpp.config.settings import (
     AppSettings,
+    BrokerSettings,
     CommandSettings,
     GuardSettings,
     PipelineSettings,
@@ -25,7 +26,9 @@ from zxmpp.config.settings import (
 from zxmpp.errors import ConfigError, Problem
 
 __all__ = [
+    "BROKER",
     "AppSettings",
+    "BrokerSettings",
     "CommandSettings",
     "GuardSettings",
     "PipelineSettings",

@@ -19,6 +19,7 @@ from zxmpp.config.convert import Found, convert, near
 from zxmpp.config.lines import Lines, Path
 from zxmpp.config.settings import (
     AppSettings,
+    BrokerSettings,
     CommandSettings,
     GuardSettings,
     PipelineSettings,
@@ -26,12 +27,16 @@ from zxmpp.config.settings import (
     Settings,
 )
 from zxmpp.errors import ConfigError, Problem
+from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.sockets import SocketSettings
 from zxmpp.streams import StreamSettings
 
-__all__ = ["Reading"]
+__all__ = ["BROKER", "Reading"]
 
 S = TypeVar("S", bound=Struct)
+
+#: The name of the socket that the broker serves at.
+BROKER = "broker"
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -84,6 +89,7 @@ class Reading:
             roles=self._roles(),
             streams=dict(self._streams()),
             sockets=dict(self._sockets()),
+            broker=self._broker(),
             plugins=dict(self._plugins()),
         )
 
@@ -140,18 +146,39 @@ class Reading:
 
     def _sockets(self) -> Iterator[tuple[str, SocketSettings]]:
         for name, table in self._many("sockets"):
-            socket = self._socket(name, table)
+            if name == BROKER and "broker" in self._tables:
+                where = f"[sockets.{name}]"
+                text = f"{where} is the name of the socket that [broker] opens; choose another"
+                self.add(("sockets", name), where, text)
+            socket = self._socket(name, table, f"[sockets.{name}]", ("sockets", name))
             if socket is not None:
                 yield name, socket
 
-    def _socket(self, name: str, given: dict[str, Any]) -> SocketSettings | None:
+    def _broker(self) -> BrokerSettings | None:
+        """The keys of BrokerOptions, and those of a socket."""
+        if "broker" not in self._tables:
+            return None
+        given, keys = self._table("broker"), BrokerOptions.__struct_fields__
+        own = {key: value for key, value in given.items() if key in keys}
+        table = {key: value for key, value in given.items() if key not in keys}
+        options = self.convert(BrokerOptions, own, "[broker]", ("broker",))
+        if "type" in table:
+            text = "[broker] type: its socket is a ROUTER; leave the key out"
+            self.add(("broker", "type"), "[broker] type", text)
+            return None
+        socket = self._socket(BROKER, {"type": "ROUTER", **table}, "[broker]", ("broker",), keys)
+        return BrokerSettings(options, socket) if options and socket else None
+
+    def _socket(
+        self, name: str, given: dict[str, Any], where: str, path: Path, also: tuple[str, ...] = ()
+    ) -> SocketSettings | None:
         """Sockets are read by their own reader, which stops at the first problem: leave that key
         out, and let it read on."""
-        where, table, said = f"[sockets.{name}]", dict(given), set[str]()
+        table, said = dict(given), set[str]()
         guessed = False
         while True:
             try:
-                socket = SocketSettings.from_table(name, table)
+                socket = SocketSettings.from_table(name, table, where=where, also=also)
             except ConfigError as error:
                 text = str(error)
             else:
@@ -160,7 +187,7 @@ class Reading:
             key = self._socket_key(rest[0] if rest else "", table)
             # Of a socket whose type is a guess, what ZeroMQ says means nothing.
             if text not in said and not (guessed and "refused by ZeroMQ" in text):
-                self.add(("sockets", name, key), f"{where} {key}".rstrip(), text)
+                self.add((*path, key), f"{where} {key}".rstrip(), text)
             if text in said:
                 return None
             said.add(text)

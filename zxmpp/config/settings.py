@@ -11,11 +11,13 @@ from typing import Any
 
 from msgspec import Struct
 
+from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.sockets import SocketSettings
 from zxmpp.streams import StreamSettings
 
 __all__ = [
     "AppSettings",
+    "BrokerSettings",
     "CommandSettings",
     "GuardSettings",
     "PipelineSettings",
@@ -97,6 +99,13 @@ class PluginSettings(Struct, frozen=True):
     table: dict[str, Any] = {}
 
 
+class BrokerSettings(Struct, frozen=True):
+    """``[broker]``: bounds and times of the broker, and the ROUTER socket that it serves at."""
+
+    options: BrokerOptions
+    socket: SocketSettings
+
+
 class Settings(Struct, frozen=True):
     """A whole configuration."""
 
@@ -108,4 +117,6 @@ class Settings(Struct, frozen=True):
     roles: dict[str, list[str]] = {}
     streams: dict[str, StreamSettings] = {}
     sockets: dict[str, SocketSettings] = {}
+    #: None: this bot has no broker.
+    broker: BrokerSettings | None = None
     plugins: dict[str, PluginSettings] = {}

@@ -53,11 +53,8 @@ class Driver:
     # -- in --------------------------------------------------------------------------------------
 
     def receive(self, peer: bytes, frames: list[bytes], delimited: bool) -> None:
-        """One message; see `Broker.receive`. What follows from it goes out on the next turn of the
-        loop, or with `flush`."""
+        """One message; see `Broker.receive`. Call `flush` behind the last one of a batch."""
         self.broker.receive(peer, frames, delimited, self._loop.time())
-        if self._flush_soon is None:
-            self._flush_soon = self._loop.call_soon(self.flush)
 
     def receive_all(self, messages: Sequence[list[bytes]]) -> None:
         """A batch as a ROUTER socket gives it: routing id first."""

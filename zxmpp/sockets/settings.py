@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import zmq
@@ -76,9 +76,14 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
         return TYPES[self.type]
 
     @classmethod
-    def from_table(cls, name: str, table: Mapping[str, Any]) -> SocketSettings:
-        """Settings from the table ``[sockets.NAME]``. ConfigError if anything in it is wrong."""
-        return _Reader(name, table).settings()
+    def from_table(
+        cls, name: str, table: Mapping[str, Any], *, where: str = "", also: Sequence[str] = ()
+    ) -> SocketSettings:
+        """Settings from the table ``[sockets.NAME]``. ConfigError if anything in it is wrong.
+
+        `where` is what to call the table if it is another one, `also` what other keys that one has.
+        """
+        return _Reader(name, table, where or f"[sockets.{name}]", also).settings()
 
     def all_options(self, name: str) -> dict[str, OptionValue]:
         """Our defaults, the user's options and the secrets. ConfigError if a secret is missing."""
@@ -97,9 +102,12 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
 class _Reader:
     """Reads one table."""
 
-    def __init__(self, name: str, table: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, table: Mapping[str, Any], where: str, also: Sequence[str]
+    ) -> None:
         self.name = name
-        self.where = f"[sockets.{name}]"
+        self.where = where
+        self.also = also
         self.table = table
         self.values: dict[str, Any] = {"options": {}, "secrets": {}}
         self.given: dict[str, str] = {}
@@ -149,7 +157,7 @@ class _Reader:
                 raise self._error(key, f"wants a text, not {value!r}")
             self.values["secrets"][place[0]] = f"{place[1]}:{value}"
         else:
-            known = [*_KEYS, "hwm", *option_names(), *_SECRET_KEYS]
+            known = [*self.also, *_KEYS, "hwm", *option_names(), *_SECRET_KEYS]
             near = difflib.get_close_matches(low, known, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else "see zmq_setsockopt(3) for the options"
             raise self._error(key, f"is no known key; {hint}")
