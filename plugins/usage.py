@@ -1,16 +1,26 @@
 """A usage as people read it, turned into the parameters of a function.
 
-``<word>``, then ``[word]`` that may be left out, last ``<rest ...>`` or ``[rest ...]``.
+``<word>``, then ``[word]`` that may be left out, last ``<rest ...>`` or ``[rest ...]``. A type may
+follow the name: ``<count:int>``, ``[by:float]``, ``<who:jid>``.
 """
 
 from __future__ import annotations
 
+import datetime
 import inspect
 import re
 
-__all__ = ["parameters"]
+from slixmpp.jid import JID
 
-_ITEM = re.compile(r"\s*(?:<(\w+)( \.\.\.)?>|\[(\w+)( \.\.\.)?\])\s*")
+__all__ = ["TYPES", "parameters"]
+
+#: What may stand behind the colon.
+TYPES: dict[str, type] = {
+    "text": str, "int": int, "float": float, "bool": bool, "jid": JID, "date": datetime.date,
+    "time": datetime.datetime,
+}  # fmt: skip
+
+_ITEM = re.compile(r"\s*(?:<(\w+)(?::(\w+))?( \.\.\.)?>|\[(\w+)(?::(\w+))?( \.\.\.)?\])\s*")
 
 
 def parameters(usage: str) -> list[inspect.Parameter]:
@@ -22,19 +32,29 @@ def parameters(usage: str) -> list[inspect.Parameter]:
             item = _ITEM.match(usage, at)
             if item is None or (found and found[-1].kind is inspect.Parameter.KEYWORD_ONLY):
                 raise ValueError(f"{usage[at:].strip()!r} can't stand there")
-            many = item[2] or item[4]
-            kind = (
-                inspect.Parameter.KEYWORD_ONLY if many else inspect.Parameter.POSITIONAL_OR_KEYWORD
-            )
-            default = inspect.Parameter.empty if item[1] else ""
-            found.append(
-                inspect.Parameter(item[1] or item[3], kind, default=default, annotation=str)
-            )
+            found.append(_parameter(item))
             at = item.end()
         inspect.Signature(found)  # each name once, no <word> after a [word]
     except ValueError as error:
         raise ValueError(
-            f"usage: {usage!r} is not like <language> [style] <text ...> ({error}): <word>s, then "
-            f"[word]s that may be left out, last <rest ...> or [rest ...]; names as in Python"
+            f"usage: {usage!r} is not like <language> [count:int] <text ...> ({error}): <word>s, "
+            f"then [word]s that may be left out, last <rest ...> or [rest ...]; names as in Python"
         ) from error
     return found
+
+
+def _parameter(item: re.Match[str]) -> inspect.Parameter:
+    needed = bool(item[1])
+    name, kind, rest = (item[1], item[2], item[3]) if needed else (item[4], item[5], item[6])
+    if (kind or "text") not in TYPES:
+        raise ValueError(f"{kind!r} is no type; use one of {', '.join(TYPES)}")
+    annotation = TYPES[kind or "text"]
+    if rest and annotation is not str:
+        raise ValueError(f"{name!r} takes the rest of the line, which is a text")
+    default = inspect.Parameter.empty if needed else "" if annotation is str else None
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY if rest else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=default,
+        annotation=annotation,
+    )

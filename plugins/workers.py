@@ -1,50 +1,52 @@
-"""Chat commands that a worker process answers, behind a DEALER socket of the bot.
-
-The wire: the bot sends ``[request id, empty frame, body ...]`` and awaits ``[request id, empty
-frame, answer ...]``. A REP socket takes the two frames off and puts them back by itself, so the
-simplest worker is ``recv``, ``send`` on a REP; ROUTER and DEALER workers keep the two frames.
+"""Chat commands that services answer: worker processes behind the bot's broker.
 
 Rules:
-- Each request ends once: with its answer, at its time limit, or when the plugin is unloaded. What
-  comes later is dropped and counted (`late-answer`), as is what nobody asked (`unknown-request`).
-- The number of pending requests is bounded.
-- Answers pass by the lanes, so the command that awaits one can't stand in its way.
+- A command is a table: its service, its usage, who may use it, how long it may take.
+- While a worker works, the asker sees that it does, what there is so far, and how far it is; see
+  `zxmpp.Call.live`.
+- ``!cancel`` ends what the same person asked for in the same place, and so does leaving: a worker of
+  zxmpp is told.
+- What can't be shown is refused by name and counted: too big, no text.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import itertools
-import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
-from zxmpp import Call, FramesEvent, Plugin, PluginError, Refused, SocketError, on
+from zxmpp import Call, Plugin, Refused, StanzaEvent, command, on
 from zxmpp_plugins.usage import parameters
 
-__all__ = ["CommandSettings", "NoAnswer", "Workers"]
+__all__ = ["CommandSettings", "Workers", "bar"]
 
-
-class NoAnswer(Refused, TimeoutError):
-    """No worker answered in time."""
+#: Characters of a bar of progress.
+BAR = 20
 
 
 class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[plugins.workers.commands.NAME]``"""
 
-    #: The name of a DEALER socket.
-    socket: str
+    #: The service that answers; the command's own name if not given.
+    service: str = ""
     #: What !help says.
     help: str = ""
-    #: The arguments: ``<word>``, optional ``[word]``, last ``<rest ...>`` or ``[rest ...]``.
+    #: The arguments: ``<word>``, optional ``[word]``, last ``<rest ...>`` or ``[rest ...]``; with a
+    #: type ``<count:int>``.
     usage: str = "<text ...>"
-    #: Seconds that a worker has.
+    #: What the worker gets: ``text``, the line as it was typed, or ``json``, an object of the
+    #: arguments by name.
+    body: Literal["text", "json"] = "text"
+    #: Seconds that the answer may take.
     timeout: float = 10.0
     #: Who may use it: a role of [roles]; empty for everybody.
     role: str = ""
+    #: Whether one message is corrected while the worker works: ``auto``, if the asker's client can
+    #: (never in rooms); ``always``; ``never``.
+    edits: Literal["auto", "always", "never"] = "auto"
 
     def __post_init__(self) -> None:
         if not self.timeout > 0:
@@ -56,13 +58,13 @@ class WorkersConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """``[plugins.workers]``"""
 
     commands: dict[str, CommandSettings] = {}
-    #: Requests that may await their answers at the same time.
-    max_pending: int = 1000
     #: The largest answer to a command, in bytes.
     max_answer_bytes: int = 65_536
+    #: Answers that one person may wait for at the same time, in one place.
+    max_pending: int = 10
 
     def __post_init__(self) -> None:
-        for key in ("max_pending", "max_answer_bytes"):
+        for key in ("max_answer_bytes", "max_pending"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be above 0")
 
@@ -74,123 +76,107 @@ class Workers(Plugin):
     config: WorkersConfig
 
     async def start(self) -> None:
-        #: Socket and request id -> where the answer is awaited.
-        self._pending: dict[tuple[str, bytes], asyncio.Future[list[bytes]]] = {}
-        self._sockets: set[str] = set()
-        self._numbers = itertools.count()
-        # An answer to a request of an earlier life is not taken for one of ours.
-        self._life = secrets.token_bytes(8)
-        self._stopped = False
+        #: What is under way, by who asked and where; the full JID or occupant behind it.
+        self._asked: dict[tuple[str, str], dict[Any, str]] = {}
         for name, settings in self.config.commands.items():
-            self._listen(settings.socket, f"[plugins.{self.instance}.commands.{name}] ")
+            self.service(settings.service or name)  # no broker is an error now
             self.add_command(
-                self._command(name, settings), name, role=settings.role,
+                self._command(name, settings), name, role=settings.role, lane="free",
                 timeout=settings.timeout + 5,
             )  # fmt: skip
 
-    async def stop(self) -> None:
-        self._stopped = True
-        for future in self._pending.values():
-            if not future.done():
-                future.set_exception(self._unloaded())
-        await asyncio.sleep(0)  # who awaits an answer says so before the plugin is gone
-
-    def _unloaded(self) -> Refused:
-        return Refused("The workers plugin was unloaded; try again later.",
-                       "service-unavailable", "wait")  # fmt: skip
-
-    # -- for other plugins ----------------------------------------------------------------------
-
-    async def request(self, socket: str, *body: bytes, timeout: float = 10.0) -> list[bytes]:
-        """Send `body` to a worker behind the DEALER `socket`; the frames of its answer.
-
-        Raises NoAnswer (a TimeoutError) after `timeout` seconds, Refused if the request can't be
-        sent now. Both tell a person what is wrong, so a command may let them pass.
-        """
-        if self._stopped:
-            raise self._unloaded()
-        self._listen(socket, "")
-        if len(self._pending) >= self.config.max_pending:
-            self.count("pending-full")
-            raise Refused(f"{len(self._pending)} requests await their answers already; try again "
-                          f"in a moment.", "resource-constraint", "wait")  # fmt: skip
-        ident = self._life + next(self._numbers).to_bytes(8)
-        future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
-        self._pending[socket, ident] = future
-        try:
-            self._send(socket, [ident, b"", *(body or (b"",))])
-            async with asyncio.timeout(timeout):
-                return await future
-        except TimeoutError as error:
-            self.count("timeout")
-            raise NoAnswer(f"No worker behind {socket!r} answered within {timeout:g} s.",
-                           "remote-server-timeout", "wait") from error  # fmt: skip
-        finally:
-            del self._pending[socket, ident]
-
-    def _send(self, socket: str, frames: list[bytes]) -> None:
-        try:
-            self.socket(socket).send(frames)
-        except SocketError as error:
-            self.count("not-sent")
-            self.log.warning("a request can't be sent: %s", error)
-            raise Refused(f"The workers behind {socket!r} take no more; try again in a moment.",
-                          "resource-constraint", "wait") from error  # fmt: skip
-
-    # -- answers --------------------------------------------------------------------------------
-
-    def _listen(self, socket: str, where: str) -> None:
-        if socket in self._sockets:
-            return
-        try:
-            kind = self.socket(socket).socket.settings.type
-        except SocketError as error:
-            raise PluginError(f"{where}socket: {error}") from error
-        if kind != "DEALER":
-            raise PluginError(f"{where}socket {socket!r} is a {kind}; workers need a DEALER")
-        self._sockets.add(socket)
-        self.add_handler(on.frames(socket, lane="free"), self._answered)
-
-    def _answered(self, event: FramesEvent) -> None:
-        frames = event.frames
-        if len(frames) < 3 or frames[1]:
-            self.count("malformed-answer")
-            self.log.debug("socket %s: an answer is not [id, empty, answer ...]", event.source.name)
-            return
-        future = self._pending.get((event.source.name, frames[0]))
-        if future is not None and not future.done():
-            future.set_result(frames[2:])
-        elif frames[0].startswith(self._life) and len(frames[0]) == 16:
-            self.count("late-answer")
-        else:
-            self.count("unknown-request")
-
-    # -- commands -------------------------------------------------------------------------------
-
     def _command(self, name: str, settings: CommandSettings) -> Callable[..., Any]:
-        async def run(call_: Call, *_: str, **__: str) -> str:
-            try:
-                answer = await self.request(
-                    settings.socket, call_.text.encode(), timeout=settings.timeout
-                )
-            except NoAnswer as error:
-                text = f"{name}: no worker answered within {settings.timeout:g} s; try again later."
-                raise NoAnswer(text, error.condition, error.kind) from error
-            return self._text(name, b"\n".join(answer))
+        service = settings.service or name
+        named = parameters(settings.usage)
+
+        async def run(call_: Call, *args: Any, **rest: Any) -> None:
+            if settings.body == "text":
+                body: Any = call_.text
+            else:
+                given = dict(zip((each.name for each in named), args, strict=False)) | rest
+                body = [msgspec.json.encode(given, enc_hook=str)]
+            await self._ask(call_, name, service, body, settings)
 
         run.__doc__ = settings.help
         call = inspect.Parameter("call_", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Call)
         # The usage in the configuration is the signature that commands are made from.
-        run.__signature__ = inspect.Signature([call, *parameters(settings.usage)])  # type: ignore[attr-defined]
+        run.__signature__ = inspect.Signature([call, *named])  # type: ignore[attr-defined]
         return run
 
-    def _text(self, name: str, answer: bytes) -> str:
-        if len(answer) > self.config.max_answer_bytes:
-            self.count("answer-too-big")
-            raise Refused(f"{name}: the worker's answer has {len(answer)} bytes; at most "
-                          f"{self.config.max_answer_bytes} are shown.")  # fmt: skip
+    async def _ask(
+        self, call: Call, name: str, service: str, body: Any, settings: CommandSettings
+    ) -> None:
+        place = (call.sender, call.room)
+        if len(self._asked.get(place, ())) >= self.config.max_pending:
+            self.count("pending-full")
+            raise Refused(f"You wait for {self.config.max_pending} answers already; !cancel ends "
+                          f"them.", "resource-constraint", "wait")  # fmt: skip
+        pending = self.service(service, sender=call.sender).begin(body, timeout=settings.timeout)
+        self._asked.setdefault(place, {})[pending] = call.event.from_
         try:
-            return answer.decode() or f"{name}: the worker's answer is empty."
+            with call.live(settings.edits) as live:
+                answer, progress = b"", None
+                while True:
+                    part = await pending.next()
+                    if part.restart:
+                        answer, progress = b"", None
+                    # Frames are lines; parts of a stream go on where the last one ended.
+                    answer += b"\n".join(part.frames)
+                    progress = part.progress or progress
+                    if len(answer) > self.config.max_answer_bytes:
+                        self._too_big(name)
+                    if part.last:
+                        break
+                    live.show("\n".join(filter(None, (self._text(name, answer), bar(progress)))))
+                live.finish(self._text(name, answer) or f"{name}: the worker's answer is empty.")
+        finally:
+            pending.close()
+            del self._asked[place][pending]
+            if not self._asked[place]:
+                del self._asked[place]
+
+    def _too_big(self, name: str) -> None:
+        self.count("answer-too-big")
+        raise Refused(f"{name}: the worker's answer is too big; at most "
+                      f"{self.config.max_answer_bytes} bytes are shown.")  # fmt: skip
+
+    def _text(self, name: str, answer: bytes) -> str:
+        try:
+            return answer.decode()
         except UnicodeDecodeError:
             self.count("bad-utf8")
             raise Refused(f"{name}: the worker's answer is not UTF-8 text.") from None
+
+    # -- nobody waits any more -------------------------------------------------------------------
+
+    @command(lane="free")
+    def cancel(self, call: Call) -> str:
+        """End what you asked for here and have no answer to yet."""
+        waiting = list(self._asked.get((call.sender, call.room), ()))
+        for pending in waiting:
+            pending.cancel("cancelled")
+        self._count_cancelled(len(waiting))
+        if not waiting:
+            return "There is nothing to cancel."
+        return f"Cancelled: {len(waiting)}."
+
+    @on.presence(type="unavailable", lane="free")
+    def gone(self, event: StanzaEvent) -> None:
+        """Who has left does not wait."""
+        waiting = self._asked.get((event.sender, event.room), {})
+        left = [pending for pending, full in waiting.items() if full == event.from_]
+        for pending in left:
+            pending.cancel("asker-gone")
+        self._count_cancelled(len(left))
+
+    def _count_cancelled(self, number: int) -> None:
+        for _ in range(number):
+            self.count("cancelled")
+
+
+def bar(fraction: float | None) -> str:
+    """Progress as a line of text; empty if there is none."""
+    if fraction is None:
+        return ""
+    full = round(fraction * BAR)
+    return f"{'▓' * full}{'░' * (BAR - full)} {fraction:.0%}"

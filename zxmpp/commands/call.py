@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from zxmpp.event import StanzaEvent
+
+if TYPE_CHECKING:
+    from zxmpp.streams.live import Edits, LiveMessage
 
 __all__ = ["Call"]
 
@@ -29,6 +32,13 @@ class Call(Struct, frozen=True, eq=False):
     def room(self) -> str:
         """The bare JID of the room; empty in a 1:1 chat."""
         return self.event.room
+
+    def live(self, edits: Edits = "auto") -> LiveMessage:
+        """An answer that grows while the command works: chat states (XEP-0085), and one message
+        that is corrected (XEP-0308) for those who can take that. ``with call.live() as live:``"""
+        source: Any = self.event.source
+        message: LiveMessage = source.live(self.event, edits)
+        return message
 
     def reply(self, reply: Any) -> None:
         """Answer now, before the command returns."""

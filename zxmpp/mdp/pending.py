@@ -120,6 +120,12 @@ class Pending:
         finally:
             self.close()
 
+    def cancel(self, reason: str) -> None:
+        """Somebody else ends it: who waits gets NoAnswer with that reason."""
+        if not self._ended:
+            self._cancel()
+            self.fail(Problem(reason))
+
     def close(self) -> None:
         """Nobody waits any more. Idempotent."""
         if not self._ended:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import uuid
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
@@ -34,22 +35,30 @@ class Replies:
         self._token = uuid.uuid4().hex[:8]
         self._numbers = count(1)
 
-    def message(self, to: str, body: str, type_: str, from_: str = "", thread: str = "") -> None:
-        """Send a message. `from_` is for components; empty for the stream's own JID."""
+    def message(
+        self, to: str, body: str | None, type_: str, from_: str = "", thread: str = "",
+        children: Iterable[ET.Element] = (),
+    ) -> str:  # fmt: skip
+        """Send a message; returns its id. `from_` is for components; empty for the stream's own JID.
+        None as `body`: there is none, only the `children`."""
         xmpp = self._xmpp
-        attributes = {"to": to, "id": f"{self._token}-{next(self._numbers):x}"}
+        id = f"{self._token}-{next(self._numbers):x}"
+        attributes = {"to": to, "id": id}
         if type_ != "normal":
             attributes["type"] = type_
         if xmpp.is_component:
             attributes["from"] = from_ or xmpp.boundjid.full
         namespace = f"{{{xmpp.default_ns}}}"
         xml = ET.Element(f"{namespace}message", attributes)
-        ET.SubElement(xml, f"{namespace}body").text = clean_text(body)
+        if body is not None:
+            ET.SubElement(xml, f"{namespace}body").text = clean_text(body)
         if thread:
             ET.SubElement(xml, f"{namespace}thread").text = thread
+        xml.extend(children)
         # As if received: made from XML that is complete, in a fourth of the time.
         make: Any = Message
         xmpp.send(make(stream=xmpp, xml=xml, recv=True))
+        return id
 
     def answer(self, event: StanzaEvent, reply: Any) -> None:
         """Send `reply`; see `zxmpp.event.Source.answer`.

@@ -22,6 +22,7 @@ from slixmpp.xmlstream.handler.base import BaseHandler
 
 from zxmpp.event import Event, Failure, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.streams.arrival import Arrivals, RoomBook
+from zxmpp.streams.live import Edits, Features, LiveMessage
 from zxmpp.streams.reply import Replies
 from zxmpp.streams.sending import GivenUp
 
@@ -66,6 +67,7 @@ class StreamSource:
         self.arrivals = Arrivals(self, name, xmpp, rooms)
         #: Makes the answers.
         self.replies = Replies(xmpp)
+        self._features = Features(xmpp)
         self._sink = sink
         self._wants = wants
         #: An IQ between its match and its run, with its Event.
@@ -157,6 +159,10 @@ class StreamSource:
         told = isinstance(event, StanzaEvent) and self.replies.fail(event, failure)
         self.counts["failed" if told else "failed-untold"] += 1
         return told
+
+    def live(self, event: StanzaEvent, edits: Edits = "auto") -> LiveMessage:
+        """An answer to `event` that grows while a handler works."""
+        return LiveMessage(self.replies, self._features, event, edits)
 
     def send_message(self, to: str, body: str, type: str = "chat", from_: str = "") -> None:
         """Send a message; `from_` is for components."""
