@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Self
 
 from tests.live.mdp.processes import LIMIT, Child, child
 from zxmpp.mdp import Client, NoAnswer
@@ -48,7 +49,7 @@ class Theatre:
         self._readers: list[asyncio.Task[None]] = []
         self._broker: Child
 
-    async def __aenter__(self) -> Theatre:
+    async def __aenter__(self) -> Self:
         await self._start_broker()
         for version in VERSIONS:
             self._workers.append(await self._start_worker(version))
