@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -37,6 +37,7 @@ __all__ = [
     "decode",
     "encode_meta",
     "meta_of",
+    "options_of",
     "split",
 ]  # fmt: skip
 
@@ -48,6 +49,8 @@ MAX_SERVICE: Final = 255
 MAX_META: Final = 4096
 
 _EMPTY: Final = b""
+
+T = TypeVar("T")
 
 
 class Command(StrEnum):
@@ -244,16 +247,26 @@ DIALECTS: Final = {dialect.name: dialect for dialect in (V01, V02, Tag02)}
 # -- reading --------------------------------------------------------------------------------------
 
 _decode_meta: Callable[[bytes], Meta] = msgspec.json.Decoder(Meta).decode
+_decode_options: Callable[[bytes], Options] = msgspec.json.Decoder(Options).decode
 
 
-def meta_of(frame: bytes) -> Meta:
-    """The meta data in `frame`. Malformed if there is none."""
+def meta_of(frame: bytes, dialect: Dialect | None = None) -> Meta:
+    """The meta data in `frame`. Malformed, for a peer of `dialect`, if there is none."""
+    return _json(frame, _decode_meta, dialect)
+
+
+def options_of(frame: bytes, dialect: Dialect) -> Options:
+    """What a worker of ours says of itself in READY. Malformed if it can't be read."""
+    return _json(frame, _decode_options, dialect)
+
+
+def _json(frame: bytes, read: Callable[[bytes], T], dialect: Dialect | None) -> T:
     if len(frame) > MAX_META:
-        raise Malformed("meta-too-big")
+        raise Malformed("meta-too-big", dialect)
     try:
-        return _decode_meta(frame)
+        return read(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Malformed("bad-meta") from None
+        raise Malformed("bad-meta", dialect) from None
 
 
 def _plain_client(dialect: Dialect) -> Callable[[list[bytes]], Message]:
@@ -290,8 +303,10 @@ def _coded_client(dialect: Dialect, to_broker: bool) -> Callable[[list[bytes]], 
         command, extended = found
         if command is Command.HEARTBEAT:
             return Message(dialect, False, command, _EMPTY, None, [])
-        least = 3 if command is Command.CANCEL else 4
-        if len(frames) < least + extended:
+        # A body must be there; not so where the meta data say it all: that nobody waits any more,
+        # how far the work is, why there is no answer.
+        bodiless = extended and (command is Command.CANCEL or not to_broker)
+        if len(frames) < 4 + (extended and not bodiless):
             raise Malformed("too-short")
         name = _service(frames[2])
         if extended:

@@ -5,7 +5,7 @@ Rules (zmq_getsockopt(3), ZMQ_FD):
   when the FD shows something, after each batch, after sends, after attaching, after a pause, and
   after foreign code has used the socket. The last call of a turn is always a look at EVENTS.
 - A turn receives one batch, at most `budget_messages` and, with what the receiver does with them,
-  about `budget_seconds`; the rest follows by `call_soon`.
+  about `budget_seconds`, or several small ones in that time; the rest follows by `call_soon`.
 - While paused nothing is read, but edges are still taken: an FD that stays readable would keep the
   loop busy.
 - No timer runs, but while something waits to be sent and EVENTS can't say for whom there is room.
@@ -144,9 +144,14 @@ class Pump:
             events = self._get(_EVENTS)
             if events & _POLLIN and not self.paused and self.on_messages is not None:
                 self.found_by_recheck += self._rechecking
-                if not self._receive(self.on_messages):
-                    return
-                events = self._get(_EVENTS)
+                end = perf_counter() + self._budget
+                # What came while a small batch was handled needs no turn of the loop first.
+                while events & _POLLIN and not self.paused and self.on_messages is not None:
+                    if not self._receive(self.on_messages):
+                        return
+                    events = self._get(_EVENTS)
+                    if self._receiver.spent or perf_counter() > end:
+                        break
             if len(self.sender.buffer):
                 again = self._flush(events)
                 events = self._get(_EVENTS)

@@ -39,7 +39,13 @@ BIG_FRAME = 65_536
 #: Seconds between two lines in the log about the same kind of drop.
 DROP_LOG_SECONDS = 10.0
 
+#: A batch of so few messages costs less when EVENTS says that it is over (0.7 us a message) than
+#: when a receive that finds nothing does, by an exception (9 us).
+FEW = 4
+
 _NOBLOCK = int(zmq.NOBLOCK)
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
 
 
 class Receiver:
@@ -56,6 +62,9 @@ class Receiver:
         #: What ended the last batch: the budget (there may be more), or that there was no more.
         self.spent = False
         self._recv: Callable[[int, bool], Any] = super(WatchedSocket, raw).recv
+        self._get: Callable[[int], Any] = super(WatchedSocket, raw).get
+        #: Whether the last batch was so small that asking for EVENTS first is worth while.
+        self._few = True
         self._max_bytes = max_bytes
         self._max_frames = max_frames
         self._dropped = dropped
@@ -74,10 +83,13 @@ class Receiver:
         append = messages.append
         big = self._big
         self.spent = False
+        few = self._few
         try:
             done = not (self._skipping or self._parts) or self._go_on(messages, deadline)
             while done and len(messages) < most:
-                for _ in range(min(CLOCK_EVERY, most - len(messages))):
+                if few and messages and not self._get(_EVENTS) & _POLLIN:
+                    return messages
+                for _ in range(1 if few else min(CLOCK_EVERY, most - len(messages))):
                     frame = recv(_NOBLOCK, False)
                     if frame.more:
                         self._parts.append(frame.bytes)
@@ -100,6 +112,8 @@ class Receiver:
             # EFSM: a REP that owes an answer, a REQ that has asked nothing. There is nothing to read.
             if error.errno != zmq.EFSM and not messages:
                 raise
+        finally:
+            self._few = len(messages) <= FEW
         return messages
 
     def _go_on(self, messages: list[Message], deadline: float) -> bool:

@@ -128,7 +128,8 @@ class Socket:
     def send(self, frames: Frames) -> None:
         """Send one message: bytes, or a list of them. Never waits; what can't go now goes when there
         is room. Raises SendBufferFull, Unroutable, WrongState, ClosedError, WrongThread."""
-        self._check()
+        if self._closed or get_ident() != self._thread:
+            self._check()
         try:
             self._pump.sender.send(frames)
         except zmq.ZMQError as error:

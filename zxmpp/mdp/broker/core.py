@@ -22,7 +22,6 @@ from collections.abc import Callable, Hashable
 from itertools import islice
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from zxmpp.mdp.broker import mmi
@@ -38,17 +37,19 @@ from zxmpp.mdp.wire import (
     Malformed,
     Message,
     Meta,
-    Options,
     Problem,
     decode,
     encode_meta,
     meta_of,
+    options_of,
 )
 
 __all__ = ["Broker", "Complaint", "Delivery"]
 
 #: An id that its requester made has so many characters: it has to be hard to guess.
 MIN_ID, MAX_ID = 16, 128
+#: Characters of what is passed on from one peer to another: it has to fit into their meta data.
+MAX_TRACE, MAX_CONDITION, MAX_TEXT = 128, 64, 500
 
 _ENDED: Final = RequestState.ENDED
 _FINAL: Final = Command.FINAL
@@ -108,7 +109,8 @@ class Broker:
             return
         reaction = REACTIONS[WorkerState.REGISTERED, message.command]
         act = self._reactions.get(reaction)
-        if act is None or message.dialect is not worker.dialect:
+        stranger = message.dialect is not worker.dialect
+        if act is None or stranger or (message.meta is not None and not worker.extended):
             self._unexpected(peer, message, now)
         else:
             act(worker, message, now)
@@ -144,10 +146,7 @@ class Broker:
             return
         slots, credit, name = 1, 1, ""
         if message.meta is not None:
-            try:
-                options = msgspec.json.decode(message.meta, type=Options)
-            except msgspec.MsgspecError:
-                raise Malformed("bad-meta", message.dialect) from None
+            options = options_of(message.meta, message.dialect)
             credit = max(0, min(options.credit, self.options.max_credit))
             slots = max(1, min(options.slots, credit))
             name = options.name[:64]
@@ -189,20 +188,27 @@ class Broker:
             else:
                 self.requests.part(request, message.body, meta.progress if meta else None, now)
             return
+        # The worker first: it is idle until its next request is there.
+        self._let_go(worker, message.name, now)
         if request.state is _ENDED:
             self.counts["late-answer"] += 1
-        elif meta is not None and meta.problem is not None:
-            worker.answered += 1
-            self.requests.fail(request, meta.problem, now)
+            return
+        worker.answered += 1
+        if meta is not None and meta.problem is not None:
+            problem = meta.problem
+            short = Problem(problem.condition[:MAX_CONDITION], problem.text[:MAX_TEXT])
+            self.requests.fail(request, short, now)
         else:
-            worker.answered += 1
             self.requests.answer(request, message.body, now)
-        self._let_go(worker, message.name, now)
 
     def _take_back(self, worker: Worker, message: Message, now: float) -> None:
         request = worker.held.get(message.name)
         if request is None:
             self._unexpected(worker.peer, message, now, "foreign-answer")
+            return
+        if request.state is not _ENDED and (request.parts or request.joined):
+            # It has begun: it can't be handed on as if nothing had happened.
+            self._unexpected(worker.peer, message, now)
             return
         worker.seen = now
         if request.state is not _ENDED:
@@ -278,7 +284,7 @@ class Broker:
             return
         deadline = now + self.requests.seconds(meta.timeout)
         self.requests.admit(message.name, message.body, asker, peer, deadline, now,
-                    id=meta.id, trace=meta.trace)  # fmt: skip
+                    id=meta.id, trace=meta.trace[:MAX_TRACE])  # fmt: skip
 
     def _ask_broker(self, asker: Asker, message: Message, meta: Meta | None) -> None:
         body = mmi.answer(self, message.name, message.body)
@@ -405,7 +411,4 @@ class Broker:
 
 def _meta(message: Message) -> Meta:
     """The meta data of a worker's message; its sender is to be told if they are wrong."""
-    try:
-        return meta_of(message.meta or b"")
-    except Malformed as error:
-        raise Malformed(error.reason, message.dialect) from None
+    return meta_of(message.meta or b"", message.dialect)

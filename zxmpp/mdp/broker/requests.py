@@ -27,6 +27,8 @@ __all__ = ["Requests"]
 
 #: Deadlines of ended requests that may stand among the others before they are swept out.
 SPARE_DEADLINES = 1000
+#: What a frame that is kept costs beside its bytes: empty ones are not for nothing.
+FRAME_BYTES = 64
 
 _ENDED: Final = RequestState.ENDED
 _FINAL: Final = Command.FINAL
@@ -62,7 +64,7 @@ class Requests:
         self.waiting: dict[bytes, dict[Request, None]] = {}
         #: Workers that may hold requests which they have not begun.
         self.loaded: dict[Worker, None] = {}
-        self._life = (life or secrets.token_hex(4)).encode()
+        self._life = f"{life or secrets.token_hex(4)}-".encode()
         self._numbers = count(1)
         self._deadlines: list[tuple[float, int, Request]] = []
 
@@ -128,6 +130,11 @@ class Requests:
             self.refuse(request, problem, now)
             self.tidy(service)
             return request
+        if deadline <= now:
+            self.counts["timeout"] += 1
+            self.fail(request, Problem("timeout"), now, queued=False)
+            self.tidy(service)
+            return request
         heappush(self._deadlines, (deadline, request.number, request))
         self._wait(request)
         worker = None if service.queue else service.free_worker()
@@ -144,9 +151,8 @@ class Requests:
                 service.queue.put(fair, request)
             self.refuse(loser, "queue-full", now)
             return request
+        # Nobody is free: whoever becomes it takes from the queue.
         service.queue.put(fair, request)
-        if service.workers:
-            self.dispatch(service, now)
         return request
 
     def seconds(self, timeout: float | None) -> float:
@@ -171,13 +177,15 @@ class Requests:
 
     def dispatch(self, service: Service, now: float) -> None:
         """Give what waits for `service` to workers that are free."""
+        # What is too late never starts, even if `tick` is late itself.
+        self.expire(now)
         while service.queue and (worker := service.free_worker()) is not None:
             self._hand(service.queue.take(), worker, now)
 
     def _hand(self, request: Request, worker: Worker, now: float) -> None:
         """Give `request` to `worker`."""
         self._move(request, Move.DISPATCH)
-        address = b"%s-%x" % (self._life, next(self._numbers))
+        address = self._life + b"%x" % next(self._numbers)
         request.attempt += 1
         request.worker, request.address, request.since = worker, address, now
         request.recalled = False
@@ -214,7 +222,7 @@ class Requests:
             self.outgoing.part(request, body, progress)
         else:
             request.joined += body
-            request.joined_bytes += sum(map(len, body))
+            request.joined_bytes += sum(map(len, body)) + FRAME_BYTES * len(body)
             if request.joined_bytes > self.options.join_bytes:
                 self.counts["answer-too-big"] += 1
                 text = "its parts are too big to be joined"
