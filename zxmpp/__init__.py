@@ -33,11 +33,13 @@ if TYPE_CHECKING:
         LifecycleEvent,
         StanzaEvent,
     )
+    from zxmpp.mdp.errors import BadAnswer, NoAnswer, NoAnswerInTime
     from zxmpp.plugin import NoConfig, Plugin
 
 __all__ = [
     "HANDLED",
     "App",
+    "BadAnswer",
     "Call",
     "ClosedError",
     "ConfigError",
@@ -45,6 +47,8 @@ __all__ = [
     "FramesEvent",
     "Lifecycle",
     "LifecycleEvent",
+    "NoAnswer",
+    "NoAnswerInTime",
     "NoConfig",
     "Plugin",
     "PluginError",
@@ -66,7 +70,10 @@ __all__ = [
 #: Where the public names are made; `errors` and `event` have what is not listed.
 _HOMES = {
     "App": "app",
+    "BadAnswer": "mdp.errors",
     "Call": "commands",
+    "NoAnswer": "mdp.errors",
+    "NoAnswerInTime": "mdp.errors",
     "NoConfig": "plugin",
     "Plugin": "plugin",
     "Settings": "config",

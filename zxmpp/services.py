@@ -17,6 +17,7 @@ from typing import Any
 from zxmpp.event import FramesEvent, Lifecycle, LifecycleEvent
 from zxmpp.handlers import CURRENT, FREE, Owner, Route
 from zxmpp.mdp.broker import BrokerOptions
+from zxmpp.mdp.broker.memory import DeadLetters
 from zxmpp.mdp.caller import Caller, Service
 from zxmpp.mdp.driver import Driver
 from zxmpp.mdp.pending import Pending
@@ -88,6 +89,11 @@ class Services(Caller):
         for route in self._routes:
             route.close()
         await self._pipeline.release(self._owner)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The latest requests that no worker survived, oldest first."""
+        return self.broker.requests.dead_letters
 
     def statistics(self) -> dict[str, Any]:
         """Counts since the start."""

@@ -47,6 +47,7 @@ class Driver:
         self._asked: dict[Request, Pending] = {}
         self._ids = count(1)
         self._life = token_hex(8)
+        self._buried = 0
         self._complained: OrderedDict[tuple[bytes, str], float] = OrderedDict()
         self.closed = False
 
@@ -130,7 +131,18 @@ class Driver:
             complaints, broker.complaints = broker.complaints, []
             for complaint in complaints:
                 self._complain(complaint.peer, complaint.reason, "see docs/reference/mdp.md")
+        self._mourn()
         self._plan()
+
+    def _mourn(self) -> None:
+        letters = self.broker.requests.dead_letters
+        new = letters.total - self._buried
+        if new:
+            self._buried = letters.total
+            for letter in list(letters)[-new:]:
+                log.error("broker %s: service %r: a request is given up after %d workers died of "
+                          "it or with it (trace %s)", self.name, letter.service, letter.attempts,
+                          letter.trace or "-")  # fmt: skip
 
     def _deliver(self) -> None:
         outgoing = self.broker.outgoing

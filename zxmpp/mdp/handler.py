@@ -18,6 +18,9 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from zxmpp.errors import ConfigError
@@ -37,7 +40,7 @@ class Progress:
     __slots__ = ("body", "fraction")
 
     def __init__(self, fraction: float, body: Any = None) -> None:
-        self.fraction = fraction
+        self.fraction = float(fraction)
         self.body = body
 
 
@@ -159,11 +162,26 @@ class OnLoop(Runner):
         return items
 
 
+def _call(function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    try:
+        return function(*args, **named)
+    except StopIteration as error:
+        # A future can't carry it: whoever awaits it would wait for ever.
+        raise RuntimeError("the function raised StopIteration") from error
+
+
+def _close(items: Any) -> None:
+    # One that another thread is in the middle of can't be closed; it ends by itself.
+    with suppress(ValueError):
+        items.close()
+
+
 class InPool(Runner):
     """A plain function in a thread or process."""
 
     def __init__(self, function: Function, pool: Pool, slots: int) -> None:
         super().__init__(function)
+        self._slots = slots
         self._pool: Executor
         if pool == "thread":
             self._pool = ThreadPoolExecutor(slots, thread_name_prefix=f"service {function.name}")
@@ -173,16 +191,23 @@ class InPool(Runner):
                 f"{function.name} can't run in a process: a generator, or a function that takes its "
                 f"Job, needs this process; use threads, or return the whole answer"
             )
+        self._pool = self._processes()
+
+    def _processes(self) -> Executor:
         # Not forked: this process has threads of ZeroMQ's.
-        self._pool = ProcessPoolExecutor(slots, multiprocessing.get_context("spawn"))
+        return ProcessPoolExecutor(self._slots, multiprocessing.get_context("spawn"))
 
     async def run(self, job: Job) -> Any:
         args, named = self.function.arguments(job)
-        loop = asyncio.get_running_loop()
-        if named:
-            call = self.function.call
-            return await loop.run_in_executor(self._pool, lambda: call(*args, **named))
-        return await loop.run_in_executor(self._pool, self.function.call, *args)
+        loop, pool = asyncio.get_running_loop(), self._pool
+        try:
+            return await loop.run_in_executor(pool, partial(_call, self.function.call, args, named))
+        except BrokenProcessPool:
+            # A process died: this pool will not do anything any more.
+            if self._pool is pool:
+                pool.shutdown(wait=False)
+                self._pool = self._processes()
+            raise
 
     async def stream(self, job: Job) -> AsyncIterator[Any]:
         args, named = self.function.arguments(job)
@@ -192,7 +217,7 @@ class InPool(Runner):
             while (item := await loop.run_in_executor(self._pool, next, items, _END)) is not _END:
                 yield item
         finally:
-            await loop.run_in_executor(self._pool, items.close)
+            await loop.run_in_executor(self._pool, _close, items)
 
     async def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

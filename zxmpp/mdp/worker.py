@@ -58,6 +58,8 @@ RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
 TIME_SLICE = 0.005
 #: Requests that are held for each slot by default, besides those that run.
 AHEAD = 32
+#: Characters of what an asker is told.
+MAX_TEXT = 500
 
 _FINAL = Command.FINAL
 _NO_META = b"{}"
@@ -297,6 +299,7 @@ class _Session:
                 # A new connection has a new routing id: to the broker this is nobody.
                 self._end("the connection was lost and is back")
             self.connected = True
+            self._seen = self._loop.time()
         elif what is Lifecycle.DISCONNECTED and self.connected:
             self._end("the connection was lost")
 
@@ -341,11 +344,11 @@ class _Jobs:
         self._runner = runner
         self._function = runner.function
         self._waiting: deque[Job] = deque()
-        self._running: dict[bytes, Job] = {}
+        self._running: set[Job] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._idle: list[asyncio.Future[None]] = []
         self._quiet: asyncio.Event | None = None
-        self._draining = False
+        self._draining = self._closing = False
 
     def start(self) -> None:
         for number in range(self._worker.slots):
@@ -369,7 +372,7 @@ class _Jobs:
             self._waiting.remove(job)
             job.session.hand_back(job)
             return
-        job = self._running.get(address)
+        job = next((job for job in self._running if job.address == address), None)
         if job is not None and not recall:
             job.cancelled = True
             if self._runner.stops and job.task is not None:
@@ -379,7 +382,7 @@ class _Jobs:
         """The broker does not count on any of them any more."""
         self._worker.counts["dropped"] += len(self._waiting)
         self._waiting.clear()
-        for job in self._running.values():
+        for job in self._running:
             job.cancelled = True
             if self._runner.stops and job.task is not None:
                 job.task.cancel()
@@ -401,6 +404,7 @@ class _Jobs:
         return True
 
     async def close(self) -> None:
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -424,18 +428,25 @@ class _Jobs:
                 continue
             job = waiting.popleft()
             job.task = task
-            self._running[job.address] = job
+            self._running.add(job)
             try:
                 await self._do(job, loop)
-            except asyncio.CancelledError:
-                if not job.cancelled or task.uncancel():
+            except asyncio.CancelledError as error:
+                if self._closing:
                     raise
-                self._worker.counts["cancelled"] += 1
-                job.session.hand_back(job)
+                if job.cancelled:
+                    self._worker.counts["cancelled"] += 1
+                    job.session.hand_back(job)
+                else:
+                    # Something that the function awaited was cancelled, not its job.
+                    self._fail(job, error)
             finally:
-                del self._running[job.address]
+                self._running.discard(job)
                 if self._quiet is not None and not self._running:
                     self._quiet.set()
+            while task.cancelling() and not self._closing:
+                # A job's cancellation is over with the job, even if its function took no notice.
+                task.uncancel()
             if perf_counter() > slice_end:
                 await asyncio.sleep(0)
                 slice_end = perf_counter() + TIME_SLICE
@@ -453,16 +464,19 @@ class _Jobs:
             else:
                 body = encode_body(await self._runner.run(job), self._function.format)
         except (Exception, SystemExit) as error:
-            counts["failed"] += 1
-            problem = self._problem(job, error)
-            if self._worker._extended:
-                session.answer(job, [b""], Meta(problem=problem))
-            else:
-                # Plain MDP has no word for failure.
-                session.answer(job, [b"error: " + problem.text.encode()])
+            self._fail(job, error)
             return
         counts["answered"] += 1
         session.answer(job, body)
+
+    def _fail(self, job: Job, error: BaseException) -> None:
+        self._worker.counts["failed"] += 1
+        problem = self._problem(job, error)
+        if self._worker._extended:
+            job.session.answer(job, [b""], Meta(problem=problem))
+        else:
+            # Plain MDP has no word for failure.
+            job.session.answer(job, [b"error: " + problem.text.encode()])
 
     async def _stream(self, session: _Session, job: Job) -> list[bytes]:
         """Send the parts; what is left to send as the last one."""
@@ -488,10 +502,15 @@ class _Jobs:
 
     def _problem(self, job: Job, error: BaseException) -> Problem:
         if isinstance(error, UserError):
-            return Problem("refused", str(error))
+            return Problem("refused", _clipped(str(error)))
         if isinstance(error, BadBody):
-            return Problem("bad-request", f"the request can't be used: {error}")
+            return Problem("bad-request", _clipped(f"the request can't be used: {error}"))
         reference = secrets.token_hex(4)
         log.error("service %s failed on request %s, trace %s [%s]", job.service, job.id or "-",
                   job.trace or "-", reference, exc_info=error)  # fmt: skip
         return Problem("failed", f"something went wrong; the worker's log has it as {reference}.")
+
+
+def _clipped(text: str) -> str:
+    """`text` as it fits into a frame of meta data, and without half characters."""
+    return text[:MAX_TEXT].encode(errors="replace").decode()

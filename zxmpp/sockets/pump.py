@@ -142,16 +142,16 @@ class Pump:
         again = False
         try:
             events = self._get(_EVENTS)
-            if events & _POLLIN and not self.paused and self.on_messages is not None:
+            end = perf_counter() + self._budget
+            # What came while a small batch was handled needs no turn of the loop first.
+            while events & _POLLIN and not self.paused and (take := self.on_messages) is not None:
                 self.found_by_recheck += self._rechecking
-                end = perf_counter() + self._budget
-                # What came while a small batch was handled needs no turn of the loop first.
-                while events & _POLLIN and not self.paused and self.on_messages is not None:
-                    if not self._receive(self.on_messages):
-                        return
-                    events = self._get(_EVENTS)
-                    if self._receiver.spent or perf_counter() > end:
-                        break
+                self._rechecking = False
+                if not self._receive(take):
+                    return
+                events = self._get(_EVENTS)
+                if self._receiver.spent or perf_counter() > end:
+                    break
             if len(self.sender.buffer):
                 again = self._flush(events)
                 events = self._get(_EVENTS)

@@ -86,6 +86,8 @@ class DeadLetters:
         self._most = most
         self._most_bytes = most_bytes
         self._bytes = 0
+        #: How many there were in all.
+        self.total = 0
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -95,6 +97,7 @@ class DeadLetters:
 
     def add(self, letter: DeadLetter) -> None:
         self._letters.append(letter)
+        self.total += 1
         self._bytes += sum(map(len, letter.body))
         while len(self._letters) > self._most or self._bytes > self._most_bytes:
             self._bytes -= sum(map(len, self._letters.popleft().body))

@@ -2,8 +2,8 @@
 
 Rules:
 - ``mmi.service``, with a name: ``200`` if a worker is registered for it, busy or not, else ``404``.
-- Ours, as RFC 8 allows: ``mmi.services``, ``mmi.workers``, ``mmi.broker`` answer ``200`` and a frame
-  of JSON.
+- Ours, as RFC 8 allows: ``mmi.services``, ``mmi.workers``, ``mmi.broker``, ``mmi.dead`` answer ``200``
+  and a frame of JSON. Nobody's JID or body is in them.
 - Anything else is ``501``.
 """
 
@@ -76,8 +76,22 @@ def _broker(broker: Broker) -> dict[str, Any]:
     }
 
 
+def _dead(broker: Broker) -> list[dict[str, Any]]:
+    return [
+        {
+            "service": _text(letter.service),
+            "id": letter.id,
+            "trace": letter.trace,
+            "attempts": letter.attempts,
+            "bytes": sum(map(len, letter.body)),
+        }
+        for letter in broker.requests.dead_letters
+    ]
+
+
 _REPORTS: dict[bytes, Callable[[Broker], Any]] = {
     b"mmi.services": _services,
     b"mmi.workers": _workers,
     b"mmi.broker": _broker,
+    b"mmi.dead": _dead,
 }
