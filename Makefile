@@ -12,7 +12,7 @@ help: ## this list
 setup: ## the virtual environment, with everything to develop and test
 	@.ci/setup dev
 
-servers: ## Prosody and ejabberd (Debian packages), if they are missing
+servers: ## Prosody, ejabberd and Redis (Debian packages), if they are missing
 	@.ci/install-servers
 
 demo: ## see it work: a bot, two workers and an alert, on a private Prosody
@@ -39,6 +39,7 @@ docs: setup ## the documentation, in docs/_build/html
 	@.ci/test docs
 
 bench: setup ## a quick run of every benchmark
+	@.ci/install-servers redis
 	@.ci/test bench
 
 clean: ## remove what was built, and the virtual environments

@@ -1,4 +1,4 @@
-"""The ``zxmpp`` command: run, check, plugins, shell, demo.
+"""The ``zxmpp`` command: run, check, plugins, shell, demo, worker, call, top.
 
 Rules:
 - Results go to stdout, the log and errors to stderr.
@@ -12,7 +12,9 @@ import asyncio
 import logging
 import signal
 import sys
-from enum import IntEnum
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +41,28 @@ class Exit(IntEnum):
     USAGE = 2
 
 
+class Mdp(StrEnum):
+    """The version of Majordomo to speak: 0.2 with a broker of zxmpp, else 0.1 or 0.2-plain."""
+
+    V01 = "0.1"
+    V02 = "0.2"
+    V02_PLAIN = "0.2-plain"
+
+
+class Pool(StrEnum):
+    """Where a plain function runs."""
+
+    THREAD = "thread"
+    PROCESS = "process"
+
+
+class Format(StrEnum):
+    """How values that are neither bytes nor text are written and read."""
+
+    JSON = "json"
+    MSGPACK = "msgpack"
+
+
 cli = typer.Typer(
     name="zxmpp",
     help="Chat automation over XMPP with backend workers over ZeroMQ.",
@@ -53,6 +77,21 @@ Verbose = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")]
 JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Log one JSON object per line.")]
+Connect = Annotated[
+    str, typer.Option(help="The broker's address, for example tcp://127.0.0.1:5555.")
+]
+MdpVersion = Annotated[
+    Mdp, typer.Option(help="The MDP version to speak; 0.2 with a broker of zxmpp.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="A key of [sockets.NAME], as curve_serverkey=...; a secret's place, as "
+        "curve_secretkey_file=PATH. Repeatable.",
+    ),
+]
 
 
 @cli.command()
@@ -75,15 +114,21 @@ def run(
     from zxmpp.cli.logs import level_of, set_up_logging
 
     set_up_logging(level_of(quiet, verbose, "INFO"), json_logs)
-    try:
+    with _errors_logged(json_logs):
         settings = _good(config).settings
         set_up_logging(level_of(quiet, verbose, settings.app.log_level), json_logs)
         with asyncio.Runner(loop_factory=_loop_factory(uvloop)) as runner:
             runner.run(App(config).run())
+
+
+@contextmanager
+def _errors_logged(json_logs: bool) -> Iterator[None]:
+    """Who reads the log as JSON must not meet a line that is none: errors are logged, too."""
+    try:
+        yield
     except Exception as error:
         if not json_logs:
             raise
-        # Who reads the log as JSON must not meet a line that is none.
         known = isinstance(error, ZxmppError)
         for line in str(error).splitlines() if known else [str(error)]:
             log.critical("%s", line, exc_info=None if known else error)
@@ -179,6 +224,129 @@ def demo(
     from zxmpp.cli.demo import run_demo
 
     raise typer.Exit(run_demo(script=script, keep=keep))
+
+
+@cli.command()
+def worker(
+    function: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="What to serve.")],
+    connect: Connect,
+    service: Annotated[
+        str, typer.Option(help="The service's name; by default the function's.")
+    ] = "",
+    slots: Annotated[int, typer.Option(min=1, help="Requests that run at once.")] = 1,
+    credit: Annotated[
+        int | None, typer.Option(min=1, help="Requests that are held; with zxmpp's broker.")
+    ] = None,
+    pool: Annotated[Pool, typer.Option(help="Where a plain function runs.")] = Pool.THREAD,
+    dask: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="A Dask scheduler, to run it there.")
+    ] = "",
+    mdp: MdpVersion = Mdp.V02,
+    format: Annotated[Format, typer.Option(help="Of values that are no text.")] = Format.JSON,
+    heartbeat: Annotated[
+        float, typer.Option(min=0.01, metavar="S", help="Seconds, about the broker's.")
+    ] = 2.5,
+    drain: Annotated[
+        float, typer.Option(min=0, metavar="S", help="Seconds that a stop waits for what runs.")
+    ] = 30.0,
+    name: Annotated[str, typer.Option(help="What `zxmpp top` calls this worker.")] = "",
+    option: Options = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Serve a function as a worker of a broker. The current folder can be imported from.
+
+    SIGTERM or Ctrl-C finish what runs and hand back the rest; a second one stops at once. Exit
+    status: 0 stopped by a signal; 1 failed at run time; 2 an argument or the module is wrong.
+    """
+    from zxmpp.cli.logs import level_of, set_up_logging
+    from zxmpp.cli.worker import find_function, leave, read_options, summary
+    from zxmpp.mdp import Worker
+
+    set_up_logging(level_of(quiet, verbose, "INFO"), json_logs)
+    with _errors_logged(json_logs):
+        table, _ = read_options(connect, option or [])
+        call = find_function(function)
+        served = Worker(
+            service or getattr(call, "__name__", ""), call, connect=connect, slots=slots,
+            credit=credit, pool=pool.value, dask=dask, format=format.value, version=mdp.value,
+            heartbeat=heartbeat, drain=drain, name=name, **table,
+        )  # fmt: skip
+        log.info("service %s: serving %s at %s", served.service, function, connect)
+        served.run()
+    log.info("service %s: stopped: %s", served.service, summary(served))
+    leave(Exit.GOOD)
+
+
+@cli.command()
+def call(
+    service: Annotated[str, typer.Argument(help="The service, as mmi.services.")],
+    connect: Connect,
+    body: Annotated[
+        str | None,
+        typer.Argument(help="The request; - or none: stdin, if that is no terminal."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.001, metavar="S", help="Seconds for the whole answer.")
+    ] = 10.0,
+    mdp: MdpVersion = Mdp.V02,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the bytes as they are, on a terminal, too.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The answer is JSON: check it and lay it out.")
+    ] = False,
+    option: Options = None,
+    verbose: Verbose = False,
+) -> None:
+    """Ask a service and print its answer. Frames are lines; progress goes to stderr.
+
+    Exit status: 0 answered; 1 no answer; 2 an argument is wrong.
+    """
+    from zxmpp.cli.call import ask, check_service, read_body
+    from zxmpp.cli.logs import level_of, set_up_logging
+    from zxmpp.cli.worker import read_options
+
+    set_up_logging(level_of(False, verbose, "WARNING"))
+    if raw and as_json:
+        raise ConfigError("--raw and --json contradict each other; choose one")
+    check_service(service)
+    table, settings = read_options(connect, option or [])
+    try:
+        data = read_body(body, settings.max_message_bytes)
+        asyncio.run(
+            ask(service, data, connect, timeout, mdp.value, table, raw=raw, as_json=as_json)
+        )
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+
+
+@cli.command()
+def top(
+    connect: Connect,
+    interval: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="Seconds from one look to the next.")
+    ] = 1.0,
+    once: Annotated[
+        bool, typer.Option("--once", help="One look, also where stdout is no terminal.")
+    ] = False,
+    option: Options = None,
+) -> None:
+    """Show the services, workers and rates of a broker of zxmpp until Ctrl-C.
+
+    Exit status: 0 ended by a signal, or shown once; 1 no such broker; 2 an argument is wrong.
+    """
+    from zxmpp.cli.logs import set_up_logging
+    from zxmpp.cli.top import run_top
+    from zxmpp.cli.worker import read_options
+
+    set_up_logging("ERROR")
+    table, _ = read_options(connect, option or [])
+    try:
+        asyncio.run(run_top(connect, interval, once, table))
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
 
 
 @cli.command()

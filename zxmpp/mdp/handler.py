@@ -240,11 +240,12 @@ class OnDask(Runner):
 
     async def start(self) -> None:
         try:
-            from distributed import Client
+            import distributed
         except ImportError as error:
             raise ConfigError("dask is not installed; pip install 'zxmpp[dask]'") from error
+        connect: Any = distributed.Client
         try:
-            self._client = await Client(self._scheduler, asynchronous=True, timeout=10)
+            self._client = await connect(self._scheduler, asynchronous=True, timeout=10)
         except (OSError, TimeoutError, ValueError) as error:
             raise ConfigError(
                 f"the Dask scheduler at {self._scheduler} can't be reached: {error}; start it, or "

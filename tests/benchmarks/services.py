@@ -1,0 +1,385 @@
+"""Requests a second, round trips and the broker's CPU: zxmpp's broker beside what else there is.
+
+``python tests/benchmarks/services.py [--json] [--quick] [--servers]``
+
+A client process keeps 100 requests of 100 bytes under way; worker processes, first one and then
+four, send each body back. Broker, client and workers are processes of their own, on tcp. The
+candidates:
+
+- ``plain``: ``zxmpp run`` with a [broker] and nothing else, workers and client of MDP/0.1 (RFC 7)
+- ``credit``: the same, with workers of zxmpp: an async function, the default credit, one slot
+- ``balancer``: a bare pyzmq balancer that gives each worker one request at a time
+- ``proxy``: `zmq.proxy`, the ceiling
+- ``dramatiq``: with results, on a private Redis; 8 threads per worker process, its default: with
+  one thread it is slower
+- ``arq``: with results, on a private Redis; see service_peers/queues.py for its settings
+
+The first four have the same client loop, only the frames differ. A client of dramatiq waits for
+its oldest result, then sends one more: with a thread per request it is slower. The CPU is that of
+the broker's process, for the queues Redis. ``..._alone_ms`` is the median with one request at a
+time. The ratios to dramatiq are of ``credit`` with as many workers: the worse of the two numbers.
+
+``--servers`` adds a chat: ``!shout x`` through a private Prosody to a bot of zxmpp, its broker, a
+worker, and back, beside a plain slixmpp bot that echoes; one message of each in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from shutil import which
+from typing import Any, NamedTuple
+
+import zmq
+from harness import Rounds, options, report
+from service_peers import queues
+
+from zxmpp.testing.servers import Prosody
+from zxmpp.testing.servers.clients import login
+from zxmpp.testing.servers.ports import free_port
+from zxmpp.testing.servers.process import tied_to_this_process
+
+PEERS = Path(__file__).with_name("service_peers")
+WINDOW = 100
+#: Seconds after which something is broken.
+LIMIT = 30
+TICK = os.sysconf("SC_CLK_TCK")
+MDP = [b"", b"MDPC01", b"echo"]
+
+
+class Measured(NamedTuple):
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    #: Of the broker, per request.
+    cpu_us: float
+    #: The median with one request at a time.
+    alone_ms: float
+
+
+@contextmanager
+def child(*command: str, ready: bool = False, **environment: str) -> Iterator[int]:
+    """A process of this benchmark, by its pid; with `ready`, once it says so."""
+    process = subprocess.Popen(
+        [*tied_to_this_process(), *command], env={**os.environ, **environment}, text=True,
+        stdout=subprocess.PIPE if ready else subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        if process.stdout is not None and process.stdout.readline().strip() != "ready":
+            raise SystemExit(f"{' '.join(command)} did not start")
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait(LIMIT)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def peer(script: str, *arguments: str, ready: bool = False, **environment: str) -> Any:
+    return child(sys.executable, str(PEERS / script), *arguments, ready=ready, **environment)
+
+
+def zxmpp_run(stack: ExitStack, config: str, **environment: str) -> int:
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    file = Path(folder, "bot.toml")
+    file.write_text(config)
+    command = (sys.executable, "-m", "zxmpp.cli", "run", "--quiet", str(file))
+    return int(stack.enter_context(child(*command, **environment)))
+
+
+class Candidate(ABC):
+    """A broker, its workers and a client, until `stack` is closed."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.stack = stack
+        #: The process whose CPU counts.
+        self.broker = 0
+        self.worker: tuple[str, ...] = ()
+
+    def add_workers(self, count: int) -> None:
+        for _ in range(count):
+            self.stack.enter_context(peer(*self.worker, ready=True))
+
+    @abstractmethod
+    def load(self, seconds: float, window: int) -> list[float]:
+        """Keep `window` requests under way; the seconds that each took."""
+
+    def measure(self, seconds: float) -> Measured:
+        self.load(seconds / 4, WINDOW)
+        cpu, began = self._cpu(), time.perf_counter()
+        trips = self.load(seconds, WINDOW)
+        took, cpu = time.perf_counter() - began, self._cpu() - cpu
+        alone = self.load(seconds / 4, 1)
+        cuts = statistics.quantiles(trips, n=100)
+        return Measured(
+            len(trips) / took, cuts[49] * 1e3, cuts[98] * 1e3, cpu / len(trips) * 1e6,
+            statistics.median(alone) * 1e3,
+        )  # fmt: skip
+
+    def _cpu(self) -> float:
+        stat = Path(f"/proc/{self.broker}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / TICK
+
+
+class OnZeroMQ(Candidate):
+    """A DEALER asks; `prefix` are the frames before the body."""
+
+    def __init__(self, stack: ExitStack, kind: str) -> None:
+        super().__init__(stack)
+        address = behind = f"tcp://127.0.0.1:{free_port()}"
+        if kind in ("plain", "credit"):
+            self.prefix = MDP
+            self.broker = zxmpp_run(stack, f'[broker]\nbind = "{address}"\n')
+        else:
+            self.prefix = []
+            more = ()
+            if kind == "proxy":
+                behind = f"tcp://127.0.0.1:{free_port()}"
+                more = (behind,)
+            self.broker = stack.enter_context(peer("brokers.py", kind, address, *more))
+        self.worker = ("workers.py", kind if self.prefix else "bare", behind)
+        context = stack.enter_context(zmq.Context())
+        self.socket = stack.enter_context(context.socket(zmq.DEALER))
+        self.socket.linger = 0
+        self.socket.rcvtimeo = LIMIT * 1000
+        self.socket.connect(address)
+
+    def load(self, seconds: float, window: int) -> list[float]:
+        clock, prefix = time.perf_counter, self.prefix
+        send, receive = self.socket.send_multipart, self.socket.recv_multipart
+        trips: list[float] = []
+        sent: dict[bytes, float] = {}
+        number, end = window, clock() + seconds
+        for start in range(window):
+            body = b"%0100d" % start
+            sent[body] = clock()
+            send([*prefix, body])
+        while sent:
+            body = receive()[-1]
+            now = clock()
+            trips.append(now - sent.pop(body))
+            if now < end:
+                body = b"%0100d" % number
+                number += 1
+                sent[body] = now
+                send([*prefix, body])
+        return trips
+
+
+class OnRedis(Candidate):
+    def __init__(self, stack: ExitStack, kind: str) -> None:
+        super().__init__(stack)
+        server = which("redis-server", path=f"{os.environ['PATH']}:/usr/bin:/usr/local/bin")
+        if server is None:
+            raise SystemExit("redis-server is missing; remedy: .ci/install-servers redis")
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        self.path = f"{folder}/redis"
+        self.broker = stack.enter_context(
+            child(server, "--port", "0", "--unixsocket", self.path, "--dir", folder,
+                  "--save", "", "--appendonly", "no")
+        )  # fmt: skip
+        end = time.monotonic() + LIMIT
+        while not Path(self.path).exists():
+            if time.monotonic() > end:
+                raise SystemExit("redis-server did not start")
+            time.sleep(0.01)
+        self.worker = ("queues.py", kind, self.path)
+
+
+class OnDramatiq(OnRedis):
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(stack, "dramatiq")
+        self.echo = queues.dramatiq_echo(self.path)
+        stack.callback(self.echo.broker.close)
+
+    def load(self, seconds: float, window: int) -> list[float]:
+        clock, ask = time.perf_counter, self.echo.send
+        trips: list[float] = []
+        end = clock() + seconds
+        sent = deque((clock(), ask("x" * 100)) for _ in range(window))
+        while sent:
+            began, message = sent.popleft()
+            message.get_result(block=True, timeout=LIMIT * 1000)
+            now = clock()
+            trips.append(now - began)
+            if now < end:
+                sent.append((now, ask("x" * 100)))
+        return trips
+
+
+class OnArq(OnRedis):
+    def __init__(self, stack: ExitStack) -> None:
+        from arq import create_pool
+        from arq.connections import RedisSettings
+
+        super().__init__(stack, "arq")
+        self.runner = stack.enter_context(asyncio.Runner())
+        self.pool = self.runner.run(create_pool(RedisSettings(unix_socket_path=self.path)))
+        stack.callback(lambda: self.runner.run(self.pool.aclose()))
+
+    def load(self, seconds: float, window: int) -> list[float]:
+        clock = time.perf_counter
+        trips: list[float] = []
+
+        async def one(end: float) -> None:
+            while True:
+                began = clock()
+                job = await self.pool.enqueue_job("echo", "x" * 100)
+                await job.result(timeout=LIMIT, poll_delay=queues.POLL)
+                now = clock()
+                trips.append(now - began)
+                if now >= end:
+                    return
+
+        async def all_of_them() -> None:
+            end = clock() + seconds
+            async with asyncio.timeout(seconds + LIMIT):
+                await asyncio.gather(*(one(end) for _ in range(window)))
+
+        self.runner.run(all_of_them())
+        return trips
+
+
+def run_services(
+    seconds: float, rounds: int, figures: dict[str, object], ratios: dict[str, float]
+) -> None:
+    worst: dict[str, list[float]] = {"rate_vs_dramatiq": [], "roundtrip_vs_dramatiq": []}
+    with ExitStack() as stack:
+        candidates: dict[str, Candidate] = {
+            **{kind: OnZeroMQ(stack, kind) for kind in ("plain", "credit", "balancer", "proxy")},
+            "dramatiq": OnDramatiq(stack),
+            "arq": OnArq(stack),
+        }
+        for workers, more in ((1, 1), (4, 3)):
+            measured: dict[str, list[Measured]] = {name: [] for name in candidates}
+
+            def run(name: str, measured: dict[str, list[Measured]] = measured) -> float:
+                measured[name].append(candidates[name].measure(seconds))
+                return measured[name][-1].rate
+
+            for candidate in candidates.values():
+                candidate.add_workers(more)
+            turns: dict[str, Callable[[], float]] = {
+                name: lambda name=name: run(name)  # type: ignore[misc]
+                for name in candidates
+            }
+            rates = Rounds(turns, rounds)
+            for name, values in measured.items():
+                for field, column in zip(Measured._fields, zip(*values, strict=True), strict=True):
+                    figures[f"{name}_{workers}_{field}"] = round(statistics.median(column), 3)
+                rates.values[f"{name}_p50"] = [value.p50_ms for value in values]
+            for name in ("plain", "credit"):
+                ratios[f"{name}_vs_balancer_{workers}"] = rates.ratio(name, "balancer")
+            worst["rate_vs_dramatiq"].append(rates.ratio("credit", "dramatiq"))
+            worst["roundtrip_vs_dramatiq"].append(rates.ratio("credit_p50", "dramatiq_p50"))
+    ratios["rate_vs_dramatiq"] = min(worst["rate_vs_dramatiq"])
+    ratios["roundtrip_vs_dramatiq"] = max(worst["roundtrip_vs_dramatiq"])
+
+
+BOT = """
+[streams.bot]
+kind = "client"
+jid = "bot@localhost/zxmpp"
+host = "127.0.0.1"
+port = {port}
+tls = "none"
+[guards]
+rate = 0
+[broker]
+bind = "{address}"
+[plugins.shout]
+use = "service_peers.chat:Shout"
+"""
+
+
+async def chat(server: Prosody, messages: int, rounds: int) -> dict[str, list[float]]:
+    """The median round trip of each round, in ms."""
+    medians: dict[str, list[float]] = {"bot@localhost/zxmpp": [], "echo@localhost/plain": []}
+    async with login(server, "alice@localhost") as alice:
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        alice.add_event_handler("message", heard.put_nowait)
+
+        async def trip(to: str, limit: float = LIMIT) -> float:
+            began = time.perf_counter()
+            alice.send_message(mto=to, mbody="!shout x", mtype="chat")
+            async with asyncio.timeout(limit):
+                while True:
+                    message = await heard.get()
+                    took = time.perf_counter() - began
+                    if message["from"] == to and message["type"] == "chat" and message["body"]:
+                        return took * 1e3
+
+        for to in medians:
+            # Until it is online a message to it comes back as an error, or waits.
+            for _ in range(LIMIT):
+                try:
+                    await trip(to, 1)
+                    break
+                except TimeoutError:
+                    continue
+            for _ in range(20):
+                await trip(to)
+        while not heard.empty():
+            heard.get_nowait()
+        for _ in range(rounds):
+            trips: dict[str, list[float]] = {to: [] for to in medians}
+            for _ in range(messages):
+                for to, times in trips.items():
+                    times.append(await trip(to))
+            for to, times in trips.items():
+                medians[to].append(statistics.median(times))
+    return medians
+
+
+def run_chat(
+    messages: int, rounds: int, figures: dict[str, object], ratios: dict[str, float]
+) -> None:
+    accounts = {f"{name}@localhost": name * 3 for name in ("alice", "bot", "echo")}
+    with Prosody(accounts=accounts) as server, ExitStack() as stack:
+        address = f"tcp://127.0.0.1:{free_port()}"
+        config = BOT.format(port=server.c2s_port, address=address)
+        secret = accounts["bot@localhost"]
+        zxmpp_run(stack, config, ZXMPP_BOT_SECRET=secret, PYTHONPATH=str(PEERS.parent))
+        secret = accounts["echo@localhost"]
+        stack.enter_context(
+            peer("chat.py", "echo@localhost/plain", str(server.c2s_port), ready=True,
+                 ZXMPP_ECHO_SECRET=secret)
+        )  # fmt: skip
+        stack.enter_context(peer("workers.py", "credit", address, "shout", ready=True))
+        ours, plain = asyncio.run(chat(server, messages, rounds)).values()
+    figures["chat_ms"] = round(statistics.median(ours), 3)
+    figures["chat_echo_ms"] = round(statistics.median(plain), 3)
+    pairs = zip(ours, plain, strict=True)
+    ratios["chat_roundtrip_vs_echo"] = statistics.median(one / other for one, other in pairs)
+
+
+def main() -> None:
+    # The harness's options, and one that is this benchmark's own.
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--servers", action="store_true")
+    mine, rest = own.parse_known_args()
+    sys.argv[1:] = rest
+    arguments = options("requests a second through brokers; --servers adds a chat")
+    quick = arguments.quick
+    rounds = arguments.rounds or (2 if quick else 5)
+    figures: dict[str, object] = {"window": WINDOW}
+    ratios: dict[str, float] = {}
+    run_services(0.5 if quick else 3.0, rounds, figures, ratios)
+    if mine.servers:
+        run_chat(50 if quick else 200, rounds, figures, ratios)
+    report(arguments, figures, ratios)
+
+
+if __name__ == "__main__":
+    main()
