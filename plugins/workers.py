@@ -6,25 +6,33 @@ Rules:
   `zxmpp.Call.live`.
 - ``!cancel`` ends what the same person asked for in the same place, and so does leaving: a worker of
   zxmpp is told.
-- What can't be shown is refused by name and counted: too big, no text.
+- What can't be shown is refused by name and counted: too big, no text. A text may be cut anywhere,
+  in the middle of a character too.
 """
 
 from __future__ import annotations
 
+import codecs
 import inspect
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from zxmpp import Call, Plugin, Refused, StanzaEvent, command, on
+from zxmpp import Call, NoAnswer, Plugin, Refused, StanzaEvent, command, on
 from zxmpp_plugins.usage import parameters
+
+if TYPE_CHECKING:
+    from zxmpp.mdp.pending import Pending
+    from zxmpp.streams.live import LiveMessage
 
 __all__ = ["CommandSettings", "Workers", "bar"]
 
 #: Characters of a bar of progress.
 BAR = 20
+
+_STATUS = "{http://jabber.org/protocol/muc#user}status"
 
 
 class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,8 +84,9 @@ class Workers(Plugin):
     config: WorkersConfig
 
     async def start(self) -> None:
-        #: What is under way, by who asked and where; the full JID or occupant behind it.
-        self._asked: dict[tuple[str, str], dict[Any, str]] = {}
+        #: What is under way, by who asked and where, and by the full JID or occupant that asked.
+        self._asked = _Groups()
+        self._by_address = _Groups()
         for name, settings in self.config.commands.items():
             self.service(settings.service or name)  # no broker is an error now
             self.add_command(
@@ -98,80 +107,103 @@ class Workers(Plugin):
             await self._ask(call_, name, service, body, settings)
 
         run.__doc__ = settings.help
-        call = inspect.Parameter("call_", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Call)
+        # A name that none of the arguments has: it is longer than each.
+        own = "call_" + "_".join(each.name for each in named)
+        call = inspect.Parameter(own, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Call)
         # The usage in the configuration is the signature that commands are made from.
         run.__signature__ = inspect.Signature([call, *named])  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in (call, *named)}
         return run
 
     async def _ask(
         self, call: Call, name: str, service: str, body: Any, settings: CommandSettings
     ) -> None:
         place = (call.sender, call.room)
-        if len(self._asked.get(place, ())) >= self.config.max_pending:
+        if len(self._asked.of(place)) >= self.config.max_pending:
             self.count("pending-full")
             raise Refused(f"You wait for {self.config.max_pending} answers already; !cancel ends "
                           f"them.", "resource-constraint", "wait")  # fmt: skip
         pending = self.service(service, sender=call.sender).begin(body, timeout=settings.timeout)
-        self._asked.setdefault(place, {})[pending] = call.event.from_
+        self._asked.add(place, pending)
+        self._by_address.add(call.event.from_, pending)
         try:
             with call.live(settings.edits) as live:
-                answer, progress = b"", None
-                while True:
-                    part = await pending.next()
-                    if part.restart:
-                        answer, progress = b"", None
-                    # Frames are lines; parts of a stream go on where the last one ended.
-                    answer += b"\n".join(part.frames)
-                    progress = part.progress or progress
-                    if len(answer) > self.config.max_answer_bytes:
-                        self._too_big(name)
-                    if part.last:
-                        break
-                    live.show("\n".join(filter(None, (self._text(name, answer), bar(progress)))))
-                live.finish(self._text(name, answer) or f"{name}: the worker's answer is empty.")
+                live.finish(await self._answer(name, pending, live))
+        except NoAnswer as error:
+            # Who has left is not written to.
+            if error.reason != "asker-gone":
+                raise
         finally:
             pending.close()
-            del self._asked[place][pending]
-            if not self._asked[place]:
-                del self._asked[place]
+            self._asked.remove(place, pending)
+            self._by_address.remove(call.event.from_, pending)
 
-    def _too_big(self, name: str) -> None:
-        self.count("answer-too-big")
-        raise Refused(f"{name}: the worker's answer is too big; at most "
-                      f"{self.config.max_answer_bytes} bytes are shown.")  # fmt: skip
-
-    def _text(self, name: str, answer: bytes) -> str:
-        try:
-            return answer.decode()
-        except UnicodeDecodeError:
-            self.count("bad-utf8")
-            raise Refused(f"{name}: the worker's answer is not UTF-8 text.") from None
+    async def _answer(self, name: str, pending: Pending, live: LiveMessage) -> str:
+        """The whole answer; what there is of it so far is shown meanwhile."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        text, size, progress = "", 0, None
+        while True:
+            part = await pending.next()
+            if part.restart:
+                decoder.reset()
+                text, size, progress = "", 0, None
+            # Frames are lines; parts of a stream go on where the last one ended.
+            frames = b"\n".join(part.frames)
+            size += len(frames)
+            if size > self.config.max_answer_bytes:
+                self.count("answer-too-big")
+                raise Refused(f"{name}: the worker's answer is too big; at most "
+                              f"{self.config.max_answer_bytes} bytes are shown.")  # fmt: skip
+            try:
+                text += decoder.decode(frames, final=part.last)
+            except UnicodeDecodeError:
+                self.count("bad-utf8")
+                raise Refused(f"{name}: the worker's answer is not UTF-8 text.") from None
+            if part.last:
+                return text or f"{name}: the worker's answer is empty."
+            if part.progress is not None:
+                progress = part.progress
+            live.show("\n".join(filter(None, (text, bar(progress)))))
 
     # -- nobody waits any more -------------------------------------------------------------------
 
     @command(lane="free")
     def cancel(self, call: Call) -> str:
         """End what you asked for here and have no answer to yet."""
-        waiting = list(self._asked.get((call.sender, call.room), ()))
-        for pending in waiting:
-            pending.cancel("cancelled")
-        self._count_cancelled(len(waiting))
-        if not waiting:
-            return "There is nothing to cancel."
-        return f"Cancelled: {len(waiting)}."
+        ended = self._end(self._asked.of((call.sender, call.room)), "cancelled")
+        return f"Cancelled: {ended}." if ended else "There is nothing to cancel."
 
     @on.presence(type="unavailable", lane="free")
     def gone(self, event: StanzaEvent) -> None:
         """Who has left does not wait."""
-        waiting = self._asked.get((event.sender, event.room), {})
-        left = [pending for pending, full in waiting.items() if full == event.from_]
-        for pending in left:
-            pending.cancel("asker-gone")
-        self._count_cancelled(len(left))
+        # 303: the occupant goes on under another nick (XEP-0045, 7.6).
+        if not any(item.get("code") == "303" for item in event.stanza.xml.iter(_STATUS)):
+            self._end(self._by_address.of(event.from_), "asker-gone")
 
-    def _count_cancelled(self, number: int) -> None:
-        for _ in range(number):
+    def _end(self, waiting: frozenset[Pending], reason: str) -> int:
+        for pending in waiting:
+            pending.cancel(reason)
             self.count("cancelled")
+        return len(waiting)
+
+
+class _Groups:
+    """Requests under way, by a key that several may share."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Hashable, set[Pending]] = {}
+
+    def of(self, key: Hashable) -> frozenset[Pending]:
+        return frozenset(self._groups.get(key, ()))
+
+    def add(self, key: Hashable, pending: Pending) -> None:
+        self._groups.setdefault(key, set()).add(pending)
+
+    def remove(self, key: Hashable, pending: Pending) -> None:
+        group = self._groups[key]
+        group.discard(pending)
+        if not group:
+            del self._groups[key]
 
 
 def bar(fraction: float | None) -> str:

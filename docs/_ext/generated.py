@@ -1,4 +1,5 @@
-"""Tables made from the code: ``{keys}`` of a settings struct, ``{members}`` of an enum.
+"""Tables made from the code: ``{keys}`` of a settings struct, ``{members}`` of an enum,
+``{transitions}`` of a table of states.
 
 Rules:
 - The meaning of a key or member is its ``#:`` comment; a table can't say what the code does not.
@@ -9,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import re
+from enum import Enum
 from importlib import import_module
 from typing import Any
 
@@ -24,23 +26,31 @@ __all__ = ["setup"]
 _LIST_BEGINS = re.compile(r"^[-*] ")
 
 
+def named(dotted: str) -> Any:
+    """The object at ``module.name``."""
+    module, _, name = dotted.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def meanings_of(cls: Any) -> dict[str, str]:
+    """The ``#:`` comments of a class, by attribute."""
+    found = ModuleAnalyzer.for_module(cls.__module__).find_attr_docs()
+    return {
+        attr: " ".join(text).strip() for (of, attr), text in found.items() if of == cls.__name__
+    }
+
+
 class Table(SphinxDirective):
-    """A table about the class that is the argument."""
+    """A table about the object that is the argument."""
 
     required_arguments = 1
     head: tuple[str, ...]
 
-    def rows(self, cls: Any, meanings: dict[str, str]) -> list[tuple[str, ...]]:
+    def rows(self, about: Any) -> list[tuple[str, ...]]:
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        module, _, name = self.arguments[0].rpartition(".")
-        cls = getattr(import_module(module), name)
-        found = ModuleAnalyzer.for_module(cls.__module__).find_attr_docs()
-        meanings = {
-            attr: " ".join(text).strip() for (of, attr), text in found.items() if of == name
-        }
-        lines = [self.head, ("---",) * len(self.head), *self.rows(cls, meanings)]
+        lines = [self.head, ("---",) * len(self.head), *self.rows(named(self.arguments[0]))]
         text = [
             f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines
         ]
@@ -54,15 +64,16 @@ class Keys(Table):
 
     head = ("key", "type", "default", "meaning")
 
-    def rows(self, cls: Any, meanings: dict[str, str]) -> list[tuple[str, ...]]:
+    def rows(self, about: Any) -> list[tuple[str, ...]]:
+        meanings = meanings_of(about)
         hints = {
             name: kind
-            for base in cls.__mro__
+            for base in about.__mro__
             for name, kind in vars(base).get("__annotations__", {}).items()
         }
         return [
             (f"`{field.encode_name}`", f"`{hints[field.name]}`", _default(field), meanings[field.name])
-            for field in msgspec.structs.fields(cls)
+            for field in msgspec.structs.fields(about)
         ]  # fmt: skip
 
 
@@ -71,8 +82,23 @@ class Members(Table):
 
     head = ("name", "value", "meaning")
 
-    def rows(self, cls: Any, meanings: dict[str, str]) -> list[tuple[str, ...]]:
-        return [(f"`{each.name}`", f"`{each.value}`", meanings[each.name]) for each in cls]
+    def rows(self, about: Any) -> list[tuple[str, ...]]:
+        meanings = meanings_of(about)
+        return [(f"`{each.name}`", f"`{each.value}`", meanings[each.name]) for each in about]
+
+
+class Transitions(Table):
+    """``{transitions} zxmpp.mdp.broker.states.MOVES``: a mapping from (state, what happens) to what
+    follows, all members of enums."""
+
+    head = ("in", "on", "follows", "that is")
+
+    def rows(self, about: dict[tuple[Enum, Enum], Enum]) -> list[tuple[str, ...]]:
+        return [
+            (f"`{state.value}`", f"`{happens.value}`", f"`{follows.value}`",
+             meanings_of(type(follows))[follows.name])
+            for (state, happens), follows in about.items()
+        ]  # fmt: skip
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
@@ -96,5 +122,6 @@ def open_lists(app: Any, what: str, name: str, obj: Any, options: Any, lines: li
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("keys", Keys)
     app.add_directive("members", Members)
+    app.add_directive("transitions", Transitions)
     app.connect("autodoc-process-docstring", open_lists)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

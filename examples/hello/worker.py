@@ -1,10 +1,15 @@
 import sys
 
-import zmq
+from zxmpp.mdp import Worker
 
-socket = zmq.Context().socket(zmq.REP)
-socket.connect(sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:5555")
-while True:
-    text = socket.recv().decode()
+worker = Worker("shout", connect=sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:5555")
+
+
+@worker
+def shout(text: str) -> str:
     print(f"worker: got {text!r}", flush=True)
-    socket.send(text.upper().encode() + b"!")
+    return text.upper() + "!"
+
+
+if __name__ == "__main__":
+    worker.run()

@@ -1,9 +1,14 @@
-import zmq
+from zxmpp.mdp import Worker
 
-socket = zmq.Context().socket(zmq.REP)
-socket.connect("tcp://127.0.0.1:5555")
-while True:
-    text = socket.recv().decode()
+worker = Worker("wordcount", connect="tcp://127.0.0.1:5555")
+
+
+@worker
+def count(text: str) -> str:
     answer = f"{len(text.split())} words"
     print(f"{answer}: {text}", flush=True)
-    socket.send(answer.encode())
+    return answer
+
+
+if __name__ == "__main__":
+    worker.run()

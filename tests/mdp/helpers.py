@@ -19,8 +19,19 @@ from zxmpp.mdp.pending import Pending
 from zxmpp.sockets import Socket
 
 __all__ = [
-    "LIMIT", "QUICK", "FakeBroker", "Inbox", "LocalBroker", "a_broker", "a_fake_broker", "eventually",
-    "exits", "bounded", "free_address", "process_worker", "serving",
+    "LIMIT",
+    "QUICK",
+    "FakeBroker",
+    "Inbox",
+    "LocalBroker",
+    "a_broker",
+    "a_fake_broker",
+    "bounded",
+    "eventually",
+    "exits",
+    "free_address",
+    "process_worker",
+    "serving",
 ]  # fmt: skip
 
 #: Seconds between heartbeats where a test is about silence.

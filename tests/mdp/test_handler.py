@@ -117,9 +117,12 @@ async def takes_default(body: int, factor: int = 3) -> int:
 async def test_bodies_are_read_as_annotated(
     function: Any, body: Any, result: Any, answer: Any, format: Any
 ) -> None:
-    async with a_broker() as broker, Client(broker.address) as client:
-        async with serving(Worker("s", function, connect=broker.address, format=format)):
-            got = await client.request("s", body, result=result, format=format)
+    async with (
+        a_broker() as broker,
+        Client(broker.address) as client,
+        serving(Worker("s", function, connect=broker.address, format=format)),
+    ):
+        got = await client.request("s", body, result=result, format=format)
     assert got == answer
 
 
@@ -156,9 +159,12 @@ async def test_the_job_tells_who_asks_and_for_how_long() -> None:
     bot, other = seen
     assert (bot.service, bot.sender, bot.trace) == ("s", "anna@example.org/phone", "t-1")
     assert (bot.attempt, bot.body) == (1, [b"x"])
-    assert bot.id and bot.deadline is not None and now < bot.deadline < now + 60
+    assert bot.id
+    assert bot.deadline is not None
+    assert now < bot.deadline < now + 60
     assert (other.sender, other.trace, other.body) == ("", "t-2", [b"y"])
-    assert other.id and other.id != bot.id
+    assert other.id
+    assert other.id != bot.id
 
 
 async def test_the_job_may_stand_anywhere_and_alone() -> None:
@@ -168,13 +174,15 @@ async def test_the_job_may_stand_anywhere_and_alone() -> None:
     def first(job: Job, body: str) -> str:
         return f"{body} {job.attempt}"
 
-    async with a_broker() as broker:
-        async with serving(
+    async with (
+        a_broker() as broker,
+        serving(
             Worker("only", only, connect=broker.address),
             Worker("first", first, connect=broker.address),
-        ):
-            assert await broker.answer("only", b"x") == b"only 1"
-            assert await broker.answer("first", b"x") == b"x 1"
+        ),
+    ):
+        assert await broker.answer("only", b"x") == b"only 1"
+        assert await broker.answer("first", b"x") == b"x 1"
 
 
 async def test_a_plain_broker_says_nothing_of_the_job() -> None:
@@ -183,9 +191,11 @@ async def test_a_plain_broker_says_nothing_of_the_job() -> None:
     async def function(job: Job) -> None:
         seen.append(job)
 
-    async with a_broker() as broker:
-        async with serving(Worker("s", function, connect=broker.address, version="0.1")):
-            assert await broker.answer("s", sender="a@b") == b""
+    async with (
+        a_broker() as broker,
+        serving(Worker("s", function, connect=broker.address, version="0.1")),
+    ):
+        assert await broker.answer("s", sender="a@b") == b""
     assert (seen[0].id, seen[0].attempt, seen[0].sender, seen[0].deadline) == ("", 0, "", None)
 
 
@@ -202,12 +212,15 @@ async def test_progress_and_parts_come_as_they_are_yielded(where: str) -> None:
             yield item
 
     function = on_loop if where == "loop" else in_thread
-    async with a_broker() as broker, Client(broker.address) as client:
-        async with serving(Worker("s", function, connect=broker.address)):
-            parts = [part async for part in client.parts("s", 2)]
-            heard: list[float] = []
-            whole = await client.request("s", 2, on_progress=heard.append)
-            pieces = [part async for part in client.stream("s", 2)]
+    async with (
+        a_broker() as broker,
+        Client(broker.address) as client,
+        serving(Worker("s", function, connect=broker.address)),
+    ):
+        parts = [part async for part in client.parts("s", 2)]
+        heard: list[float] = []
+        whole = await client.request("s", 2, on_progress=heard.append)
+        pieces = [part async for part in client.stream("s", 2)]
     assert [(part.frames, part.progress, part.last) for part in parts] == [
         ([], 0.0, False), ([b'{"i":0}'], 0.5, False), ([b'{"i":1}'], 1.0, False),
         ([b"end"], None, False), ([b""], None, True),
@@ -245,9 +258,12 @@ async def test_a_stream_that_yields_nothing_has_an_empty_answer() -> None:
         for part in ():
             yield part
 
-    async with a_broker() as broker, Client(broker.address) as client:
-        async with serving(Worker("s", function, connect=broker.address)):
-            assert await client.request("s") == b""
+    async with (
+        a_broker() as broker,
+        Client(broker.address) as client,
+        serving(Worker("s", function, connect=broker.address)),
+    ):
+        assert await client.request("s") == b""
 
 
 async def test_a_process_pool() -> None:
@@ -256,7 +272,8 @@ async def test_a_process_pool() -> None:
         other = Worker("fails", helpers.fails, connect=broker.address, pool="process")
         async with serving(worker, other):
             text, pid = (await broker.answer("pid", b"me")).split()
-            assert text == b"me" and int(pid) != os.getpid()
+            assert text == b"me"
+            assert int(pid) != os.getpid()
             with pytest.raises(NoAnswer, match="something went wrong"):
                 await broker.answer("fails", b"1")
 

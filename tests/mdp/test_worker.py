@@ -48,10 +48,12 @@ async def test_slots_run_at_the_same_time_and_no_more() -> None:
         running -= 1
         return body
 
-    async with a_broker() as broker:
-        async with serving(Worker("s", function, connect=broker.address, slots=3)):
-            asked = [broker.answer("s", b"%d" % n) for n in range(9)]
-            assert await bounded(asyncio.gather(*asked)) == [b"%d" % n for n in range(9)]
+    async with (
+        a_broker() as broker,
+        serving(Worker("s", function, connect=broker.address, slots=3)),
+    ):
+        asked = [broker.answer("s", b"%d" % n) for n in range(9)]
+        assert await bounded(asyncio.gather(*asked)) == [b"%d" % n for n in range(9)]
     assert most == 3
 
 
@@ -62,9 +64,11 @@ async def test_slots_are_threads_for_a_plain_function() -> None:
         together.wait(LIMIT)
         return "met"
 
-    async with a_broker() as broker:
-        async with serving(Worker("s", function, connect=broker.address, slots=3)):
-            assert await asyncio.gather(*(broker.answer("s") for _ in range(3))) == [b"met"] * 3
+    async with (
+        a_broker() as broker,
+        serving(Worker("s", function, connect=broker.address, slots=3)),
+    ):
+        assert await asyncio.gather(*(broker.answer("s") for _ in range(3))) == [b"met"] * 3
 
 
 async def test_credit_is_how_many_it_holds() -> None:
@@ -98,13 +102,15 @@ async def test_it_holds_more_than_it_runs_by_default_and_a_plain_one_does_not() 
     for version, held in (("0.2", 5), ("0.2-plain", 1), ("0.1", 1)):
         go.clear()
         begun.clear()
-        async with a_broker() as broker:
-            async with serving(Worker("s", function, connect=broker.address, version=version)):
-                asked = [asyncio.ensure_future(broker.answer("s")) for _ in range(5)]
-                await bounded(begun.wait())
-                assert [len(known.held) for known in broker.broker.workers.values()] == [held]
-                go.set()
-                await bounded(asyncio.gather(*asked))
+        async with (
+            a_broker() as broker,
+            serving(Worker("s", function, connect=broker.address, version=version)),
+        ):
+            asked = [asyncio.ensure_future(broker.answer("s")) for _ in range(5)]
+            await bounded(begun.wait())
+            assert [len(known.held) for known in broker.broker.workers.values()] == [held]
+            go.set()
+            await bounded(asyncio.gather(*asked))
 
 
 @pytest.mark.parametrize("where", ["loop", "thread"])
@@ -131,12 +137,15 @@ async def test_the_asker_reads_a_user_error_and_of_others_a_reference(
                 caplog.clear()
                 with pytest.raises(NoAnswer) as told:
                     await broker.answer("s", body, trace="trace-7")
-                assert told.value.reason == "failed" and "secret" not in str(told.value)
+                assert told.value.reason == "failed"
+                assert "secret" not in str(told.value)
                 (record,) = (r for r in caplog.records if r.levelno == logging.ERROR)
                 reference = record.getMessage().split("[")[1].rstrip("]")
                 assert reference in str(told.value)
-                assert "trace-7" in record.getMessage() and record.exc_info
-        assert worker.counts["failed"] == 3 and worker.counts["reconnected"] == 0
+                assert "trace-7" in record.getMessage()
+                assert record.exc_info
+        assert worker.counts["failed"] == 3
+        assert worker.counts["reconnected"] == 0
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "\x01" * 5000, "file \udcff"])
@@ -151,7 +160,8 @@ async def test_what_an_asker_is_told_always_fits(text: str) -> None:
         async with serving(worker):
             with pytest.raises(NoAnswer) as told:
                 await broker.answer("s", b"fail")
-            assert told.value.reason == "refused" and str(told.value)[:5] == text[:5]
+            assert told.value.reason == "refused"
+            assert str(told.value)[:5] == text[:5]
             assert await broker.answer("s", b"ok") == b"ok"
         assert worker.counts["reconnected"] == 0
 
@@ -160,9 +170,11 @@ async def test_plain_peers_read_a_failure_as_text() -> None:
     async def function() -> None:
         raise UserError("no such city")
 
-    async with a_broker() as broker:
-        async with serving(Worker("s", function, connect=broker.address, version="0.1")):
-            assert await broker.answer("s") == b"error: no such city"
+    async with (
+        a_broker() as broker,
+        serving(Worker("s", function, connect=broker.address, version="0.1")),
+    ):
+        assert await broker.answer("s") == b"error: no such city"
 
 
 async def test_what_is_past_its_time_is_not_begun() -> None:
@@ -180,7 +192,8 @@ async def test_what_is_past_its_time_is_not_begun() -> None:
             broker.send(peer, W2, REQUEST, b"a-2", b'{"timeout":60}', b"in time")
             (answer,) = await broker.got(W2, FINAL)
             assert answer[3:] == [b"a-2", b"{}", b"in time"]
-    assert begun == [b"in time"] and worker.counts["expired"] == 1
+    assert begun == [b"in time"]
+    assert worker.counts["expired"] == 1
 
 
 async def test_a_cancelled_async_job_ends_and_its_slot_is_free() -> None:
@@ -227,15 +240,17 @@ async def test_a_function_that_takes_no_notice_of_cancellation_costs_no_slot() -
             raise
         return "never"
 
-    async with a_broker() as broker:
-        async with serving(Worker("s", function, connect=broker.address, slots=1)):
-            for body in (b"stubborn", b"mild", b"stubborn", b"mild"):
-                begun.clear()
-                pending = broker.ask("s", body)
-                await bounded(begun.wait())
-                pending.close()
-                assert await broker.answer("s", b"next") == b"next"
-            assert broker.counts["late-answer"] == 2
+    async with (
+        a_broker() as broker,
+        serving(Worker("s", function, connect=broker.address, slots=1)),
+    ):
+        for body in (b"stubborn", b"mild", b"stubborn", b"mild"):
+            begun.clear()
+            pending = broker.ask("s", body)
+            await bounded(begun.wait())
+            pending.close()
+            assert await broker.answer("s", b"next") == b"next"
+        assert broker.counts["late-answer"] == 2
 
 
 async def test_cancelled_twice_while_it_cleans_up_costs_no_slot() -> None:
@@ -275,11 +290,13 @@ async def test_a_cancellation_within_the_function_is_a_failure_of_the_function()
         await inner
         return "never"
 
-    async with a_broker() as broker:
-        async with serving(Worker("s", function, connect=broker.address, slots=1)):
-            with pytest.raises(NoAnswer, match="something went wrong"):
-                await broker.answer("s", b"inner")
-            assert await broker.answer("s", b"next") == b"next"
+    async with (
+        a_broker() as broker,
+        serving(Worker("s", function, connect=broker.address, slots=1)),
+    ):
+        with pytest.raises(NoAnswer, match="something went wrong"):
+            await broker.answer("s", b"inner")
+        assert await broker.answer("s", b"next") == b"next"
 
 
 async def test_a_time_limit_of_the_function_is_its_own() -> None:
@@ -291,10 +308,12 @@ async def test_a_time_limit_of_the_function_is_its_own() -> None:
             return "late"
         return "in time"
 
-    async with a_broker() as broker:
-        async with serving(Worker("s", function, connect=broker.address, slots=1)):
-            for body, answer in ((b"late", b"late"), (b"", b"in time"), (b"late", b"late")):
-                assert await broker.answer("s", body) == answer
+    async with (
+        a_broker() as broker,
+        serving(Worker("s", function, connect=broker.address, slots=1)),
+    ):
+        for body, answer in ((b"late", b"late"), (b"", b"in time"), (b"late", b"late")):
+            assert await broker.answer("s", body) == answer
 
 
 async def test_a_thread_sees_that_it_is_cancelled_and_its_answer_is_dropped() -> None:
@@ -337,13 +356,12 @@ async def test_a_cancelled_stream_is_closed(where: str) -> None:
             closed.set()
 
     function: Any = on_loop if where == "loop" else in_thread
-    async with a_broker() as broker:
-        async with serving(Worker("s", function, connect=broker.address)):
-            pending = broker.ask("s")
-            assert (await bounded(pending.next())).frames == [b"part"]
-            pending.close()
-            await eventually(closed.is_set)
-            await broker.until(lambda: not any(w.held for w in broker.broker.workers.values()))
+    async with a_broker() as broker, serving(Worker("s", function, connect=broker.address)):
+        pending = broker.ask("s")
+        assert (await bounded(pending.next())).frames == [b"part"]
+        pending.close()
+        await eventually(closed.is_set)
+        await broker.until(lambda: not any(w.held for w in broker.broker.workers.values()))
 
 
 @pytest.mark.parametrize("meta", [b"{}", b'{"recall":true}'])
@@ -369,20 +387,24 @@ async def test_a_waiting_job_that_is_cancelled_goes_back(meta: bytes) -> None:
 
 
 async def test_what_runs_already_is_not_recalled() -> None:
-    go = asyncio.Event()
+    go, begun = asyncio.Event(), asyncio.Event()
 
     async def function(body: bytes) -> bytes:
+        begun.set()
         await go.wait()
         return body
 
-    async with a_fake_broker() as broker:
-        async with serving(Worker("s", function, connect=broker.address, slots=1)):
-            peer = await given(broker, b"a-1", b"a-2")
-            broker.send(peer, W2, CANCEL, b"a-1", b'{"recall":true}')
-            broker.send(peer, W2, CANCEL, b"a-2", b'{"recall":true}')
-            assert (await broker.got(W2, RETURN))[0][3] == b"a-2"
-            go.set()
-            assert (await broker.got(W2, FINAL))[0][3:] == [b"a-1", b"{}", b"body of a-1"]
+    async with (
+        a_fake_broker() as broker,
+        serving(Worker("s", function, connect=broker.address, slots=1)),
+    ):
+        peer = await given(broker, b"a-1", b"a-2")
+        await bounded(begun.wait())
+        broker.send(peer, W2, CANCEL, b"a-1", b'{"recall":true}')
+        broker.send(peer, W2, CANCEL, b"a-2", b'{"recall":true}')
+        assert (await broker.got(W2, RETURN))[0][3] == b"a-2"
+        go.set()
+        assert (await broker.got(W2, FINAL))[0][3:] == [b"a-1", b"{}", b"body of a-1"]
 
 
 async def test_a_request_lying_in_a_busy_worker_goes_to_a_free_one() -> None:
@@ -396,16 +418,18 @@ async def test_a_request_lying_in_a_busy_worker_goes_to_a_free_one() -> None:
     async def free(body: str) -> str:
         return "free"
 
-    async with a_broker(recall=0.01) as broker:
-        async with serving(Worker("s", busy, connect=broker.address, slots=1)):
-            first = asyncio.ensure_future(broker.answer("s"))
-            await bounded(begun.wait())
-            second = asyncio.ensure_future(broker.answer("s"))
-            await broker.until(lambda: broker.requests.open == 2)
-            async with serving(Worker("s", free, connect=broker.address)):
-                assert await second == b"free"
-                go.set()
-                assert await first == b"busy"
+    async with (
+        a_broker(recall=0.01) as broker,
+        serving(Worker("s", busy, connect=broker.address, slots=1)),
+    ):
+        first = asyncio.ensure_future(broker.answer("s"))
+        await bounded(begun.wait())
+        second = asyncio.ensure_future(broker.answer("s"))
+        await broker.until(lambda: broker.requests.open == 2)
+        async with serving(Worker("s", free, connect=broker.address)):
+            assert await second == b"free"
+            go.set()
+            assert await first == b"busy"
 
 
 async def test_a_broken_message_of_the_broker_disturbs_nothing(
@@ -424,7 +448,8 @@ async def test_a_broken_message_of_the_broker_disturbs_nothing(
                 broker.send(peer, *frames)
             broker.send(peer, W2, REQUEST, b"a-2", b"{}", b"good")
             assert (await broker.got(W2, FINAL))[0][3:] == [b"a-2", b"{}", b"good"]
-    assert worker.counts["malformed"] == len(bad) and worker.counts["reconnected"] == 0
+    assert worker.counts["malformed"] == len(bad)
+    assert worker.counts["reconnected"] == 0
     assert "a message of the broker is dropped: unknown-command" in caplog.text
 
 
@@ -435,5 +460,6 @@ async def test_ready_says_what_the_worker_can_hold() -> None:
         worker = Worker("s", function, connect=broker.address, slots=2, credit=7, name="w")
         async with serving(worker):
             (ready,) = await broker.got(W2, READY)
-            assert ready[3] == b"s" and len(ready) == 5
+            assert ready[3] == b"s"
+            assert len(ready) == 5
             assert msgspec.json.decode(ready[4]) == {"slots": 2, "credit": 7, "name": "w"}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,14 +93,14 @@ async def test_a_broker_that_closes_says_so_and_the_worker_waits_for_the_next() 
 
 
 async def test_disconnect_makes_it_register_on_a_new_socket() -> None:
-    async with a_fake_broker() as broker:
-        async with serving(Worker("s", echo, connect=broker.address)):
-            first = (await broker.got(W2, READY))[0][0]
-            broker.send(first, W2, b"\x06")
-            ready = await broker.got(W2, READY, count=2)
-            assert ready[1][0] != first and ready[1][3] == b"s"
-            broker.send(ready[1][0], W2, REQUEST, b"a", b"{}", b"x")
-            assert (await broker.got(W2, FINAL))[0][0] == ready[1][0]
+    async with a_fake_broker() as broker, serving(Worker("s", echo, connect=broker.address)):
+        first = (await broker.got(W2, READY))[0][0]
+        broker.send(first, W2, b"\x06")
+        ready = await broker.got(W2, READY, count=2)
+        assert ready[1][0] != first
+        assert ready[1][3] == b"s"
+        broker.send(ready[1][0], W2, REQUEST, b"a", b"{}", b"x")
+        assert (await broker.got(W2, FINAL))[0][0] == ready[1][0]
 
 
 async def test_a_silent_broker_is_left() -> None:
@@ -169,9 +171,11 @@ async def test_stop_finishes_what_runs_and_hands_back_what_waits() -> None:
             await broker.until(lambda: broker.counts["returned"] == 2)
             late = asyncio.ensure_future(broker.answer("s", b"3"))
             async with serving(Worker("s", second, connect=broker.address)):
-                assert await asked[1] == b"1 by second" and await asked[2] == b"2 by second"
+                assert await asked[1] == b"1 by second"
+                assert await asked[2] == b"2 by second"
                 assert await late == b"3 by second"
-                assert not asked[0].done() and not task.done()
+                assert not asked[0].done()
+                assert not task.done()
                 go.set()
                 assert await asked[0] == b"0 by first"
                 await bounded(task)
@@ -214,7 +218,7 @@ async def test_when_the_time_to_drain_is_over_others_do_it(where: str) -> None:
 async def test_a_stream_in_a_thread_that_runs_on_does_not_hold_up_the_end() -> None:
     begun, go = threading.Event(), threading.Event()
 
-    def function():  # type: ignore[no-untyped-def]
+    def function() -> Iterator[str]:
         yield "part"
         begun.set()
         go.wait(20)
@@ -288,7 +292,7 @@ async def test_plain_01_frames_are_those_of_rfc_7() -> None:
 
 
 async def test_plain_02_frames_are_those_of_rfc_18() -> None:
-    async def function(body: str):  # type: ignore[no-untyped-def]
+    async def function(body: str) -> AsyncIterator[Any]:
         yield body
         yield ["two", "frames"]
 

@@ -149,8 +149,8 @@ def _services(now: Look, before: Look | None, seconds: float) -> Table:
         old = earlier.get(row.name)
         table.add_row(
             _text(row.name), str(row.workers), str(row.idle), str(row.queued), str(row.running),
-            _rate(row.requests, old and old.requests, seconds),
-            _rate(row.answered, old and old.answered, seconds), str(row.failed),
+            _rate(row.requests, old.requests if old else None, seconds),
+            _rate(row.answered, old.answered if old else None, seconds), str(row.failed),
         )  # fmt: skip
     return table
 
@@ -163,7 +163,7 @@ def _workers(now: Look, before: Look | None, seconds: float) -> Table:
         old = earlier.get(row.id)
         table.add_row(
             _text(row.name or row.id), _text(row.service), _text(row.protocol), str(row.held),
-            str(row.slots), str(row.credit), _rate(row.answered, old and old.answered, seconds),
+            str(row.slots), str(row.credit), _rate(row.answered, old.answered if old else None, seconds),
         )  # fmt: skip
     return table
 

@@ -21,7 +21,7 @@ from typing import Any, Self
 from zxmpp.errors import ClosedError, ConfigError, SocketError
 from zxmpp.event import Lifecycle
 from zxmpp.mdp.caller import Caller
-from zxmpp.mdp.pending import Part, Pending
+from zxmpp.mdp.pending import MAX_TRACE, Part, Pending
 from zxmpp.mdp.wire import (
     DIALECTS,
     V02,
@@ -134,7 +134,8 @@ class Client(Caller):
     def begin(self, service: str, body: list[bytes], timeout: float, trace: str) -> Pending:
         if self._closed:
             raise ClosedError("this client is closed; make a new one")
-        asked = _Asked(token_hex(16), service.encode(), body, self._loop.time() + timeout, trace)
+        deadline = self._loop.time() + timeout
+        asked = _Asked(token_hex(16), service.encode(), body, deadline, trace[:MAX_TRACE])
         asked.pending = Pending(service, timeout, lambda: self._cancel(asked))
         asked.timer = self._loop.call_later(timeout, self._too_late, asked)
         if len(self._asked) >= self._limit:

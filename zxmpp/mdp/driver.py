@@ -17,8 +17,8 @@ from itertools import count
 from secrets import token_hex
 
 from zxmpp.mdp.broker import Broker, BrokerOptions, Request
-from zxmpp.mdp.pending import Part, Pending
-from zxmpp.mdp.wire import Command
+from zxmpp.mdp.pending import MAX_TRACE, Part, Pending
+from zxmpp.mdp.wire import Command, Problem
 from zxmpp.sockets import SendBufferFull, Unroutable
 
 __all__ = ["Driver"]
@@ -91,11 +91,14 @@ class Driver:
         """A request of this process, on behalf of `sender`; see `Broker.submit`."""
         broker, now = self.broker, self._loop.time()
         pending = Pending(service, timeout, lambda: self._give_up(request))
+        if self.closed:
+            pending.fail(Problem("stopping", "the broker has stopped"))
+            return pending
         id = f"{self._life}{next(self._ids):016x}"
         fair: Hashable = sender or "this process"
         request = broker.submit(
             service.encode(), body, id=id, fair=fair, timeout=timeout, now=now, sender=sender,
-            trace=trace or id,
+            trace=trace[:MAX_TRACE] or id,
         )  # fmt: skip
         self._asked[request] = pending
         self.flush()

@@ -31,6 +31,9 @@ __all__ = ["Function", "Job", "Pool", "Progress", "Runner", "runner_for"]
 #: Where a plain function runs.
 Pool: TypeAlias = Literal["thread", "process"]
 
+#: Seconds for a Dask scheduler to answer at the start.
+DASK_SECONDS = 10.0
+
 _END = object()
 
 
@@ -245,7 +248,7 @@ class OnDask(Runner):
             raise ConfigError("dask is not installed; pip install 'zxmpp[dask]'") from error
         connect: Any = distributed.Client
         try:
-            self._client = await connect(self._scheduler, asynchronous=True, timeout=10)
+            self._client = await connect(self._scheduler, asynchronous=True, timeout=DASK_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             raise ConfigError(
                 f"the Dask scheduler at {self._scheduler} can't be reached: {error}; start it, or "

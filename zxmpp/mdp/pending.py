@@ -16,10 +16,12 @@ from typing import NamedTuple
 from zxmpp.mdp.errors import NoAnswer, no_answer
 from zxmpp.mdp.wire import Problem
 
-__all__ = ["Part", "Pending"]
+__all__ = ["MAX_TRACE", "Part", "Pending"]
 
 #: Parts, and their bytes, that may wait to be taken.
 MAX_PARTS, MAX_PART_BYTES = 10_000, 64 * 1024 * 1024
+#: Characters of a trace that go with a request: meta data are bounded.
+MAX_TRACE = 200
 
 
 class Part(NamedTuple):

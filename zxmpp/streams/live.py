@@ -80,6 +80,7 @@ class LiveMessage:
         self._edits = edits
         self._may_edit = edits == "always"
         self._room = bool(event.room)
+        self._thread = next((e.text for e in event.stanza.xml if e.tag.endswith("}thread")), "")
         #: The id of the message that is corrected; empty until one is sent.
         self._id = ""
         self._shown = ""
@@ -170,5 +171,5 @@ class LiveMessage:
     def _send(self, text: str | None, children: list[ET.Element]) -> str:
         event = self._event
         return self._replies.message(
-            event.room or event.from_, text, event.type, event.to, children=children
+            event.room or event.from_, text, event.type, event.to, self._thread or "", children
         )

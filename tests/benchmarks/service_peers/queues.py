@@ -1,7 +1,7 @@
 """The task queues, both on a Redis at a unix socket: ``queues.py KIND PATH`` is one worker process.
 
 Beyond the defaults, in their favour: arq looks for jobs every 10 ms instead of twice a second, takes
-100 at once instead of 10, and logs nothing; dramatiq has the number of threads that is faster.
+100 at once instead of 10, and logs nothing; dramatiq has 16 threads a process instead of 8.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 #: Seconds between two looks of arq, of its workers and of who waits for a result.
 POLL = 0.01
-#: Of dramatiq, per worker process; its default is 8.
-THREADS = 8
+#: Of dramatiq, per worker process; more are no faster.
+THREADS = 16
 
 
 def dramatiq_echo(path: str) -> Any:

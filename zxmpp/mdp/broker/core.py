@@ -380,9 +380,12 @@ class Broker:
             for address, request in islice(worker.held.items(), worker.slots, None):
                 if free <= 0 or now - request.since < self.options.recall:
                     break
-                if request.state is not _ENDED and not request.recalled:
+                if request.state is _ENDED:
+                    continue
+                # One that was asked for already and is not back yet will take a slot, too.
+                free -= 1
+                if not request.recalled:
                     request.recalled = True
-                    free -= 1
                     frames = worker.dialect.extended(Command.CANCEL, address, _RECALL)
                     self.outgoing.frames.append([worker.peer, *frames])
 
