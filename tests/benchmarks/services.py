@@ -10,8 +10,8 @@ candidates:
 - ``credit``: the same, with workers of zxmpp: an async function, the default credit, one slot
 - ``balancer``: a bare pyzmq balancer that gives each worker one request at a time
 - ``proxy``: `zmq.proxy`, the ceiling
-- ``dramatiq``: with results, on a private Redis; 16 threads per worker process: with one it is seven
-  times slower, with 8, its default, it is so by a quarter
+- ``dramatiq``: with results, on a private Redis; 16 threads per worker process. One process with
+  one thread is several times slower, one with 8, the default, by a quarter
 - ``arq``: with results, on a private Redis; see service_peers/queues.py for the settings of both
 
 The first four have the same client loop, only the frames differ. The client of dramatiq has a thread

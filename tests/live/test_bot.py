@@ -79,8 +79,7 @@ async def test_chat_to_a_worker_and_an_alert_into_a_room(
     settings = parse(
         stream(shared, role, rooms=[room])
         + f"""
-        [sockets.jobs]
-        type = "DEALER"
+        [broker]
         bind = "tcp://127.0.0.1:*"
         [sockets.alerts]
         type = "PULL"
@@ -99,9 +98,9 @@ async def test_chat_to_a_worker_and_an_alert_into_a_room(
         await alice.plugin["xep_0045"].join_muc_wait(JID(room), "alice", maxstanzas=0)
         async with App(settings) as app:
             await app.online(LIMIT)
-            jobs, alerts = app.socket("jobs").bound[0], app.socket("alerts").bound[0]
+            broker, alerts = app.services.bound[0], app.socket("alerts").bound[0]
             worker = await asyncio.create_subprocess_exec(
-                sys.executable, str(HELLO / "worker.py"), jobs, stdout=asyncio.subprocess.DEVNULL
+                sys.executable, str(HELLO / "worker.py"), broker, stdout=asyncio.subprocess.DEVNULL
             )
             try:
                 alice.send_message(JID(address(role)), "!shout hello", mtype="chat")

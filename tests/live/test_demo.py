@@ -98,7 +98,7 @@ async def test_script_without_prosody() -> None:
     ("change", "complaint"),
     [
         ((".upper()", ".lower()"), "expected a chat message with 'HELLO FROM CHAT!'; what came is"),
-        (("socket = ", "raise SystemExit(3)\nsocket = "), "ended by itself, with exit code 3"),
+        (("worker = ", "raise SystemExit(3)\nworker = "), "ended by itself, with exit code 3"),
     ],
     ids=["wrong answer", "ends at once"],
 )

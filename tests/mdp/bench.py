@@ -18,14 +18,13 @@ from zxmpp.mdp.wire import (
     Message,
     Meta,
     Options,
-    Tag02,
     decode,
     encode_meta,
     meta_of,
     split,
 )
 
-__all__ = ["Bench", "read"]
+__all__ = ["Bench", "problem", "read"]
 
 
 def read(frames: Sequence[bytes]) -> Message:
@@ -154,7 +153,3 @@ def problem(message: Message) -> str:
     """Why the answer that a client of ours got is none."""
     found = meta_of(message.meta or b"").problem
     return found.condition if found else ""
-
-
-#: A disconnect as each dialect writes it.
-DISCONNECTS = {dialect.name: dialect.disconnect for dialect in (V01, V02, Tag02)}

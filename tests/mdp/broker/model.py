@@ -15,8 +15,10 @@ from tests.mdp.bench import Bench, read
 from zxmpp.mdp.broker import Request, RequestState
 from zxmpp.mdp.wire import V01, V02, Command, Dialect, Message, Tag02, meta_of
 
-__all__ = ["ATTEMPTS", "HEARTBEAT", "LEASE", "LIVENESS", "REMEMBER", "TIMEOUT", "Ask", "Mate",
-           "Model"]  # fmt: skip
+__all__ = [
+    "ATTEMPTS", "CLIENTS", "HEARTBEAT", "JOIN_BYTES", "LEASE", "LIVENESS", "MAX_CREDIT", "REMEMBER",
+    "TIMEOUT", "Ask", "Mate", "Model",
+]  # fmt: skip
 
 HEARTBEAT, LIVENESS, LEASE, ATTEMPTS, TIMEOUT, REMEMBER = 1.0, 3, 8.0, 3, 20.0, 10.0
 QUEUE, MAX_CREDIT, JOIN_BYTES = 5, 3, 400
@@ -254,5 +256,6 @@ class Model:
         assert broker.requests.open_bytes == sum(map(len, queued + held))
         assert set(broker.workers) == set(self.mates)
         assert broker.counts["dead-letter"] == self.dead
+        assert set(broker.requests.loaded) <= set(broker.workers.values())
         for peer, worker in broker.workers.items():
             assert list(worker.held) == list(self.mates[peer].held)

@@ -12,7 +12,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.mdp.broker.model import CLIENTS, MAX_CREDIT, REMEMBER, TIMEOUT, Ask, Mate, Model
+from tests.mdp.broker.model import (
+    CLIENTS,
+    HEARTBEAT,
+    JOIN_BYTES,
+    LEASE,
+    LIVENESS,
+    MAX_CREDIT,
+    REMEMBER,
+    TIMEOUT,
+    Ask,
+    Mate,
+    Model,
+)  # fmt: skip
+from zxmpp.mdp.broker.requests import FRAME_BYTES
 from zxmpp.mdp.wire import V01, V02, Command, Dialect, Problem, Tag02
 
 WORKERS: list[tuple[bytes, Dialect, bool]] = [
@@ -120,7 +133,7 @@ class BrokerMachine(RuleBasedStateMachine):
             ask.parts.append(body)
             if ask.kind in ("0.2", "ours", "inside"):
                 self.model.part[ask] = body
-            elif sum(len(part) + 64 for part in ask.parts) > 400:
+            elif sum(len(part) + FRAME_BYTES for part in ask.parts) > JOIN_BYTES:
                 self.model.end(ask)
         if mate.ours:
             self.bench.reply_ours(peer, address, body, command=Command.PARTIAL)
@@ -327,8 +340,8 @@ class BrokerMachine(RuleBasedStateMachine):
         for ask in self.model.open():
             assert ask.deadline > self.bench.now
         for mate in self.model.mates.values():
-            patience = 8.0 if mate.held and not mate.ours else 3.0
-            assert self.bench.now - mate.seen <= patience + 1.0
+            patience = LEASE if mate.held and not mate.ours else HEARTBEAT * LIVENESS
+            assert self.bench.now - mate.seen <= patience + HEARTBEAT, "silent for too long"
 
     @rule()
     def probe(self) -> None:

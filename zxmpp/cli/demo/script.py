@@ -30,7 +30,7 @@ async def play(stage: Stage) -> None:
     while await _shout(stage, step, "hello again") == first:
         if perf_counter() > deadline:
             raise DemoError(step, f"{first} answered each time within {STEP} s; the other one is "
-                                  f"not connected to {stage.jobs}.")  # fmt: skip
+                                  f"not connected to {stage.broker}.")  # fmt: skip
         screen.note(f"(that was {first} again: the other one is not connected yet; once more)")
         await asyncio.sleep(_PAUSE)
     await _ask(stage, "a wrong argument shows the usage", "!help shout loudly",
@@ -39,7 +39,7 @@ async def play(stage: Stage) -> None:
                "!help [command]", "!shout <text ...> - Say it louder.")  # fmt: skip
     await _alert(stage)
     screen.note(f"\nAll 5 answers are as they should be ({perf_counter() - begun:.1f} s). That was "
-                f"the whole way:\nchat -> plugin -> ZeroMQ -> worker and back, and script -> "
+                f"the whole way:\nchat -> plugin -> broker -> worker and back, and script -> "
                 f"ZeroMQ -> room.")  # fmt: skip
 
 

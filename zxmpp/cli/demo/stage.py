@@ -50,7 +50,7 @@ class Stage:
     def __init__(self, screen: Screen, folder: Path) -> None:
         self.screen = screen
         self.folder = folder
-        self.jobs = f"tcp://127.0.0.1:{free_port()}"
+        self.broker = f"tcp://127.0.0.1:{free_port()}"
         self.alerts = f"tcp://127.0.0.1:{free_port()}"
         self.room = _ROOM
         #: The processes that should run until the demo's end.
@@ -119,7 +119,7 @@ async def set_up(screen: Screen, folder: Path) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         for number in (1, 2):
             worker = await stack.enter_async_context(child(
-                f"worker {number}", sys.executable, str(folder / "worker.py"), stage.jobs,
+                f"worker {number}", sys.executable, str(folder / "worker.py"), stage.broker,
                 folder=folder, hear=stage.hear_worker,
             ))  # fmt: skip
             stage.workers.append(worker)
@@ -138,7 +138,7 @@ async def set_up(screen: Screen, folder: Path) -> AsyncIterator[Stage]:
 def _configure(stage: Stage, component_port: int) -> Path:
     config = stage.folder / "bot.toml"
     text = config.read_text().replace("5347", str(component_port))
-    text = text.replace("tcp://127.0.0.1:5555", stage.jobs)
+    text = text.replace("tcp://127.0.0.1:5555", stage.broker)
     config.write_text(text.replace("tcp://127.0.0.1:5556", stage.alerts))
     return config
 
