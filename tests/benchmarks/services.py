@@ -9,18 +9,21 @@ candidates:
 - ``plain``: ``zxmpp run`` with a [broker] and nothing else, workers and client of MDP/0.1 (RFC 7)
 - ``credit``: the same, with workers of zxmpp: an async function, the default credit, one slot
 - ``balancer``: a bare pyzmq balancer that gives each worker one request at a time
+- ``mdp_balancer``: the same with the frames, the client and the workers of ``plain``
 - ``proxy``: `zmq.proxy`, the ceiling
 - ``dramatiq``: with results, on a private Redis; 16 threads per worker process. One process with
   one thread is several times slower, one with 8, the default, by a quarter
 - ``arq``: with results, on a private Redis; see service_peers/queues.py for the settings of both
 
-The first four have the same client loop, only the frames differ. The client of dramatiq has a thread
+The first five have the same client loop, only the frames differ. The client of dramatiq has a thread
 per request: one thread that waits for the oldest is slower. The CPU is that of the broker's process,
 for the queues that of Redis. ``..._alone_ms`` is the median with one request at a
 time. The ratios to dramatiq are of ``credit`` with as many workers: the worse of the two numbers.
 
 ``--servers`` adds a chat: ``!shout x`` through a private Prosody to a bot of zxmpp, its broker, a
-worker, and back, beside a plain slixmpp bot that echoes; one message of each in turn.
+worker, and back, beside a plain slixmpp bot that echoes; one message of each in turn. ``hop`` is that
+plain bot with a blocking ZeroMQ round trip to another process in between, and nothing more: the least
+that asking a worker can cost.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -52,6 +56,7 @@ from zxmpp.testing.servers.process import tied_to_this_process
 
 PEERS = Path(__file__).with_name("service_peers")
 WINDOW = 100
+ZMQ_KINDS = ("plain", "credit", "balancer", "mdp_balancer", "proxy")
 #: Seconds after which something is broken.
 LIMIT = 30
 TICK = os.sysconf("SC_CLK_TCK")
@@ -101,15 +106,31 @@ def zxmpp_run(stack: ExitStack, config: str, **environment: str) -> int:
 class Candidate(ABC):
     """A broker, its workers and a client, until `stack` is closed."""
 
+    #: Whether idle workers take processor time: they are stopped while others are measured.
+    polls = False
+
     def __init__(self, stack: ExitStack) -> None:
         self.stack = stack
         #: The process whose CPU counts.
         self.broker = 0
         self.worker: tuple[str, ...] = ()
+        self.workers: list[int] = []
 
     def add_workers(self, count: int) -> None:
         for _ in range(count):
-            self.stack.enter_context(peer(*self.worker, ready=True))
+            self.workers.append(self.stack.enter_context(peer(*self.worker, ready=True)))
+
+    def rest(self) -> None:
+        """Leave the processors to the others."""
+        self._signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.workers if self.polls else ():
+            os.kill(pid, number)
 
     @abstractmethod
     def load(self, seconds: float, window: int) -> list[float]:
@@ -142,13 +163,14 @@ class OnZeroMQ(Candidate):
             self.prefix = MDP
             self.broker = zxmpp_run(stack, f'[broker]\nbind = "{address}"\n')
         else:
-            self.prefix = []
+            self.prefix = MDP if kind == "mdp_balancer" else []
             more = ()
             if kind == "proxy":
                 behind = f"tcp://127.0.0.1:{free_port()}"
                 more = (behind,)
             self.broker = stack.enter_context(peer("brokers.py", kind, address, *more))
-        self.worker = ("workers.py", kind if self.prefix else "bare", behind)
+        workers = {"plain": "plain", "mdp_balancer": "plain", "credit": "credit"}
+        self.worker = ("workers.py", workers.get(kind, "bare"), behind)
         context = stack.enter_context(zmq.Context())
         self.socket = stack.enter_context(context.socket(zmq.DEALER))
         self.socket.linger = 0
@@ -178,6 +200,8 @@ class OnZeroMQ(Candidate):
 
 
 class OnRedis(Candidate):
+    polls = True
+
     def __init__(self, stack: ExitStack, kind: str) -> None:
         super().__init__(stack)
         server = which("redis-server", path=f"{os.environ['PATH']}:/usr/bin:/usr/local/bin")
@@ -262,7 +286,7 @@ def run_services(
     worst: dict[str, list[float]] = {"rate_vs_dramatiq": [], "roundtrip_vs_dramatiq": []}
     with ExitStack() as stack:
         candidates: dict[str, Candidate] = {
-            **{kind: OnZeroMQ(stack, kind) for kind in ("plain", "credit", "balancer", "proxy")},
+            **{kind: OnZeroMQ(stack, kind) for kind in ZMQ_KINDS},
             "dramatiq": OnDramatiq(stack),
             "arq": OnArq(stack),
         }
@@ -270,11 +294,15 @@ def run_services(
             measured: dict[str, list[Measured]] = {name: [] for name in candidates}
 
             def run(name: str, measured: dict[str, list[Measured]] = measured) -> float:
+                candidates[name].wake()
                 measured[name].append(candidates[name].measure(seconds))
+                candidates[name].rest()
                 return measured[name][-1].rate
 
             for candidate in candidates.values():
+                candidate.wake()
                 candidate.add_workers(more)
+                candidate.rest()
             turns: dict[str, Callable[[], float]] = {
                 name: lambda name=name: run(name)  # type: ignore[misc]
                 for name in candidates
@@ -286,12 +314,14 @@ def run_services(
                 rates.values[f"{name}_p50"] = [value.p50_ms for value in values]
             for name in ("plain", "credit"):
                 ratios[f"{name}_vs_balancer_{workers}"] = rates.ratio(name, "balancer")
+            ratios[f"plain_vs_mdp_balancer_{workers}"] = rates.ratio("plain", "mdp_balancer")
             worst["rate_vs_dramatiq"].append(rates.ratio("credit", "dramatiq"))
             worst["roundtrip_vs_dramatiq"].append(rates.ratio("credit_p50", "dramatiq_p50"))
     ratios["rate_vs_dramatiq"] = min(worst["rate_vs_dramatiq"])
     ratios["roundtrip_vs_dramatiq"] = max(worst["roundtrip_vs_dramatiq"])
 
 
+CHATS = ("bot@localhost/zxmpp", "echo@localhost/plain", "hop@localhost/plain")
 BOT = """
 [streams.bot]
 kind = "client"
@@ -310,7 +340,7 @@ use = "service_peers.chat:Shout"
 
 async def chat(server: Prosody, messages: int, rounds: int) -> dict[str, list[float]]:
     """The median round trip of each round, in ms."""
-    medians: dict[str, list[float]] = {"bot@localhost/zxmpp": [], "echo@localhost/plain": []}
+    medians: dict[str, list[float]] = {jid: [] for jid in CHATS}
     async with login(server, "alice@localhost") as alice:
         heard: asyncio.Queue[Any] = asyncio.Queue()
         alice.add_event_handler("message", heard.put_nowait)
@@ -350,23 +380,29 @@ async def chat(server: Prosody, messages: int, rounds: int) -> dict[str, list[fl
 def run_chat(
     messages: int, rounds: int, figures: dict[str, object], ratios: dict[str, float]
 ) -> None:
-    accounts = {f"{name}@localhost": name * 3 for name in ("alice", "bot", "echo")}
+    accounts = {f"{name}@localhost": name * 3 for name in ("alice", "bot", "echo", "hop")}
     with Prosody(accounts=accounts) as server, ExitStack() as stack:
         address = f"tcp://127.0.0.1:{free_port()}"
         config = BOT.format(port=server.c2s_port, address=address)
         secret = accounts["bot@localhost"]
         zxmpp_run(stack, config, ZXMPP_BOT_SECRET=secret, PYTHONPATH=str(PEERS.parent))
-        secret = accounts["echo@localhost"]
-        stack.enter_context(
-            peer("chat.py", "echo@localhost/plain", str(server.c2s_port), ready=True,
-                 ZXMPP_ECHO_SECRET=secret)
-        )  # fmt: skip
+        behind = f"tcp://127.0.0.1:{free_port()}"
+        for jid, hop in ((CHATS[1], ()), (CHATS[2], (behind,))):
+            secret = accounts[jid.partition("/")[0]]
+            stack.enter_context(
+                peer("chat.py", jid, str(server.c2s_port), *hop, ready=True,
+                     ZXMPP_ECHO_SECRET=secret)
+            )  # fmt: skip
+        stack.enter_context(peer("workers.py", "bare", behind, ready=True))
         stack.enter_context(peer("workers.py", "credit", address, "shout", ready=True))
-        ours, plain = asyncio.run(chat(server, messages, rounds)).values()
-    figures["chat_ms"] = round(statistics.median(ours), 3)
-    figures["chat_echo_ms"] = round(statistics.median(plain), 3)
-    pairs = zip(ours, plain, strict=True)
-    ratios["chat_roundtrip_vs_echo"] = statistics.median(one / other for one, other in pairs)
+        ours, plain, hopped = asyncio.run(chat(server, messages, rounds)).values()
+    for name, values in (("chat", ours), ("chat_echo", plain), ("chat_hop", hopped)):
+        figures[f"{name}_ms"] = round(statistics.median(values), 3)
+    for name, one, other in (
+        ("chat_roundtrip_vs_echo", ours, plain), ("chat_roundtrip_vs_hop", ours, hopped),
+        ("hop_vs_echo", hopped, plain),
+    ):  # fmt: skip
+        ratios[name] = statistics.median(a / b for a, b in zip(one, other, strict=True))
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 - ``balancer``: gives the least recently used worker one request at a time, and nothing else: no
   services, no heartbeats, no time-outs. One ROUTER for both sides: a poll for two would cost more.
+- ``mdp_balancer``: the same for clients and workers of MDP/0.1: their frames, more of them, and
+  nothing else of the protocol
 - ``proxy``: zmq.proxy, which deals requests out in turn, and any number to one worker.
 
 A client sends a body and gets one. A worker gets client and body, and sends both back; to the
@@ -39,6 +41,31 @@ def balance(context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
             free.append(worker)
 
 
+def balance_mdp(context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+    router = context.socket(zmq.ROUTER)
+    router.bind(address)
+    receive, send = router.recv_multipart, router.send_multipart
+    free: deque[bytes] = deque()
+    waiting: deque[list[bytes]] = deque()
+    while True:
+        frames = receive()
+        if frames[2] == b"MDPC01":
+            request = [frames[0], b"", *frames[4:]]
+            if free:
+                send([free.popleft(), b"", b"MDPW01", b"\2", *request])
+            else:
+                waiting.append(request)
+            continue
+        if frames[3] == b"\4":
+            continue
+        if frames[3] == b"\3":
+            send([frames[4], b"", b"MDPC01", b"echo", *frames[6:]])
+        if waiting:
+            send([frames[0], b"", b"MDPW01", b"\2", *waiting.popleft()])
+        else:
+            free.append(frames[0])
+
+
 def proxy(context: zmq.Context[zmq.Socket[bytes]], address: str, behind: str) -> None:
     front, back = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
     front.bind(address)
@@ -47,4 +74,5 @@ def proxy(context: zmq.Context[zmq.Socket[bytes]], address: str, behind: str) ->
 
 
 if __name__ == "__main__":
-    {"balancer": balance, "proxy": proxy}[sys.argv[1]](zmq.Context(), *sys.argv[2:])
+    kinds = {"balancer": balance, "mdp_balancer": balance_mdp, "proxy": proxy}
+    kinds[sys.argv[1]](zmq.Context(), *sys.argv[2:])

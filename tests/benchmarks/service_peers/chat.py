@@ -1,6 +1,7 @@
-"""The chat side: the plugin of zxmpp's bot, and as a script the plain bot: ``chat.py JID PORT``.
+"""The chat side: the plugin of zxmpp's bot, and as a script the plain bot: ``chat.py JID PORT [HOP]``.
 
-Both answer each message with its text; zxmpp's asks a worker for it.
+Both answer each message with its text; zxmpp's asks a worker for it. With HOP, an address, the plain
+bot sends it to a process there and waits, blocking, until it comes back.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import Any
 
+import zmq
 from slixmpp import ClientXMPP
 
 from zxmpp import Plugin, command
@@ -21,7 +24,20 @@ class Shout(Plugin):
         return (await self.service("shout").request(text.encode(), timeout=5)).decode()
 
 
-async def echo(jid: str, port: str) -> None:
+async def echo(jid: str, port: str, hop: str = "") -> None:
+    socket = zmq.Context.instance().socket(zmq.DEALER)
+    if hop:
+        socket.bind(hop)
+        print("ready", flush=True)
+        socket.recv_multipart()  # its worker says that it is there
+
+    def answer(message: Any) -> None:
+        body = message["body"].encode()
+        if hop:
+            socket.send_multipart([b"", body])
+            *_, body = socket.recv_multipart()
+        message.reply(body.decode()).send()
+
     plain = {"unencrypted_plain": True, "unencrypted_scram": True}
     config = {"feature_mechanisms": plain}
     xmpp = ClientXMPP(jid, os.environ["ZXMPP_ECHO_SECRET"], plugin_config=config)
@@ -30,10 +46,11 @@ async def echo(jid: str, port: str) -> None:
 
     def online(_: object) -> None:
         xmpp.send_presence()
-        print("ready", flush=True)
+        if not hop:
+            print("ready", flush=True)
 
     xmpp.add_event_handler("session_start", online)
-    xmpp.add_event_handler("message", lambda message: message.reply(message["body"]).send())
+    xmpp.add_event_handler("message", answer)
     xmpp.connect("127.0.0.1", int(port))
     await asyncio.Event().wait()
 

@@ -343,6 +343,10 @@ class Broker:
     def _beat(self, now: float) -> None:
         options = self.options
         patience = options.heartbeat * options.liveness
+        if self._next_beat is not None and now - self._next_beat > patience:
+            # This process stood still: what came meanwhile has not been read yet.
+            for worker in self.workers.values():
+                worker.seen = now
         for worker in list(self.workers.values()):
             busy = bool(worker.held) and not worker.extended
             if now - worker.seen > (max(options.lease, patience) if busy else patience):

@@ -224,9 +224,7 @@ class Requests:
             request.joined += body
             request.joined_bytes += sum(map(len, body)) + FRAME_BYTES * len(body)
             if request.joined_bytes > self.options.join_bytes:
-                self.counts["answer-too-big"] += 1
-                text = "its parts are too big to be joined"
-                self.fail(request, Problem("answer-too-big", text), now)
+                self.cancel(request, now, "answer-too-big", "its parts are too big to be joined")
 
     def answer(self, request: Request, body: list[bytes], now: float) -> None:
         """The answer has come, or its last part."""
@@ -287,13 +285,15 @@ class Requests:
             raise IllegalMove(f"request {request.number} is {request.state}; it can't {move}")
         request.state = state
 
-    def cancel(self, request: Request, now: float, condition: str = "cancelled") -> None:
+    def cancel(
+        self, request: Request, now: float, condition: str = "cancelled", text: str = ""
+    ) -> None:
         """Nobody waits for `request` any more. Idempotent. Its worker is told, if it is of ours."""
         if request.state is _ENDED:
             return
         self.counts[condition] += 1
         held = request.worker if request.state is RequestState.HELD else None
-        self.fail(request, Problem(condition), now)
+        self.fail(request, Problem(condition, text), now)
         if held is not None and held.extended:
             frames = held.dialect.extended(Command.CANCEL, request.address, b"{}")
             self.outgoing.frames.append([held.peer, *frames])
