@@ -362,7 +362,9 @@ def states(bot: TestBot) -> list[str]:
     found = []
     for stanza in bot.sent:
         if not body_of(stanza):
-            found += [c.tag.partition("}")[2] for c in stanza if c.tag.startswith(f"{{{CHAT_STATES}")]
+            found += [
+                c.tag.partition("}")[2] for c in stanza if c.tag.startswith(f"{{{CHAT_STATES}")
+            ]
     return found
 
 
@@ -603,7 +605,9 @@ async def test_who_leaves_does_not_wait_and_is_not_written_to() -> None:
 
 
 async def test_an_occupant_who_leaves_the_room_does_not_wait() -> None:
-    occupant = "<x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='member' {}/>{}</x>"
+    occupant = (
+        "<x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='member' {}/>{}</x>"
+    )
     async with waiting() as (bot, patient):
         tell(bot, "!shout alice", sender=f"{ROOM}/alice", kind="groupchat")
         tell(bot, "!shout private", sender=f"{ROOM}/alice")

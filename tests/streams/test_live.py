@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -111,8 +111,8 @@ class Screen:
 
 
 @pytest.fixture
-async def screen(line: Line) -> AsyncIterator[Screen]:
-    yield Screen(line)
+async def screen(line: Line) -> Screen:
+    return Screen(line)
 
 
 async def test_an_answer_at_once_is_one_message_and_nothing_else(screen: Screen) -> None:
