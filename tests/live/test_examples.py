@@ -23,7 +23,10 @@ BOT = "bot@bot.localhost"
 ROOM = "ops@rooms.localhost"
 
 #: Each folder of examples/ and the test that plays it; `zxmpp demo` and test_bot.py play hello.
-PLAYED = {"hello", "echo-component", "alerts", "worker", "slixmpp-bot", "attach"}
+PLAYED = {
+    "hello", "echo-component", "alerts", "worker", "worker-c", "worker-node", "worker-shell",
+    "slixmpp-bot", "attach",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,13 @@ def test_every_example_is_played() -> None:
     assert folders == PLAYED
 
 
+def needs(packages: str, *programs: str) -> None:
+    """Fail, with the remedy, where an example can't be played."""
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        pytest.fail(f"{' and '.join(missing)} is not installed, and an example needs it. Remedy: "
+                    f"apt-get install {packages}", pytrace=False)  # fmt: skip
+
+
 async def test_echo_component(alice: Person, tmp_path: Path, ports: dict[int, int]) -> None:
     example = Walkthrough("echo-component", tmp_path, ports)
     [run], [conversation] = example.shells, example.texts
@@ -62,10 +72,7 @@ async def test_echo_component(alice: Person, tmp_path: Path, ports: dict[int, in
 
 
 async def test_alerts(alice: Person, tmp_path: Path, ports: dict[int, int]) -> None:
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.fail(f"{program} is not installed, and examples/alerts has a script for Node. "
-                        f"Remedy: apt-get install nodejs npm", pytrace=False)  # fmt: skip
+    needs("nodejs npm", "node", "npm")
     example = Walkthrough("alerts", tmp_path, ports)
     [run, install, push], [conversation] = example.shells, example.texts
     assert "added" in await example.runs(install)
@@ -113,6 +120,44 @@ async def test_worker(alice: Person, tmp_path: Path, ports: dict[int, int]) -> N
                 for worker in (first, second):
                     await worker.shows("2 words: three four")
                 assert len(first.lines) > counted
+    example.finished()
+
+
+@pytest.mark.parametrize("name", ["worker-c", "worker-node"])
+async def test_worker_in_another_language(
+    name: str, alice: Person, tmp_path: Path, ports: dict[int, int]
+) -> None:
+    if name == "worker-c":
+        needs("gcc libc6-dev libzmq3-dev", "gcc")
+    else:
+        needs("nodejs npm", "node", "npm")
+    example = Walkthrough(name, tmp_path, ports)
+    [run, build, work], [conversation] = example.shells, example.texts
+    # Without zmq.h this fails with the compiler's words: apt-get install libzmq3-dev.
+    await example.runs(build)
+    async with example.terminal(work) as worker:
+        await worker.shows("ready")
+        async with example.terminal(run) as bot:
+            await bot.shows("online as bot.localhost")
+            await alice.talks(BOT, conversation)
+        # Another bot comes up in its place; nobody touches the worker.
+        async with example.terminal(run) as bot:
+            await bot.shows("online as bot.localhost")
+            await alice.talks(BOT, conversation)
+    example.finished()
+
+
+async def test_worker_shell(alice: Person, tmp_path: Path, ports: dict[int, int]) -> None:
+    needs("coreutils", "factor")
+    example = Walkthrough("worker-shell", tmp_path, ports)
+    [run, work], [conversation, too_long] = example.shells, example.texts
+    async with example.terminal(run) as bot, example.terminal(work) as worker:
+        await bot.shows("online as bot.localhost")
+        await alice.talks(BOT, conversation)
+        await worker.shows("factor: status 1")
+        await alice.talks(BOT, too_long)
+        await worker.shows("factor: killed")
+        await alice.talks(BOT, conversation)
     example.finished()
 
 

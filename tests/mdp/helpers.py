@@ -137,8 +137,8 @@ class FakeBroker:
 
 
 @asynccontextmanager
-async def a_fake_broker() -> AsyncIterator[FakeBroker]:
-    broker = FakeBroker()
+async def a_fake_broker(*args: Any) -> AsyncIterator[FakeBroker]:
+    broker = FakeBroker(*args)
     try:
         yield broker
     finally:
@@ -227,3 +227,13 @@ def slow(name: str) -> str:
     while not Path(name).exists():
         time.sleep(0.01)
     return "done"
+
+
+def meets(name: str) -> str:
+    """Runs until it runs twice at the same time, as the file `name` has it."""
+    with Path(name).open("a") as file:
+        file.write("x")
+    end = time.monotonic() + LIMIT
+    while Path(name).stat().st_size < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    return Path(name).read_text()

@@ -136,6 +136,17 @@ async def test_nobody_there_at_first() -> None:
     assert not worker.registered
 
 
+async def test_silence_is_counted_from_when_the_broker_is_there() -> None:
+    address = await free_address()
+    worker = Worker("s", echo, connect=address, heartbeat=0.1, liveness=6)
+    async with serving(worker):
+        await asyncio.sleep(0.7)  # longer than it would bear silence
+        async with a_fake_broker(address) as broker:
+            first = (await broker.got(W2, READY))[0][0]
+            assert (await broker.got(W2, b"\x05"))[0][0] == first
+    assert worker.counts["reconnected"] == 0
+
+
 async def test_it_can_be_stopped_while_nobody_is_there() -> None:
     async with serving(Worker("s", echo, connect=await free_address())):
         pass

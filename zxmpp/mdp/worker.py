@@ -18,33 +18,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 import signal
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any, TypeVar
 
-from zxmpp.errors import ConfigError, UserError, ZxmppError
-from zxmpp.event import Lifecycle
-from zxmpp.mdp.body import BadBody, Format, encode_body
-from zxmpp.mdp.handler import Function, Job, Pool, Progress, Runner, runner_for
-from zxmpp.mdp.wire import (
-    DIALECTS,
-    MMI,
-    V02,
-    Command,
-    Malformed,
-    Message,
-    Meta,
-    Options,
-    Problem,
-    decode,
-    encode_meta,
-    meta_of,
-    split,
-)
-from zxmpp.sockets import Socket, SocketSettings
+from zxmpp.errors import ConfigError
+from zxmpp.mdp.body import Format
+from zxmpp.mdp.handler import Function, Pool, runner_for
+from zxmpp.mdp.jobs import Jobs
+from zxmpp.mdp.session import Session
+from zxmpp.mdp.wire import DIALECTS, MMI
+from zxmpp.sockets import SocketSettings
 
 __all__ = ["Worker"]
 
@@ -54,15 +39,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: Seconds until a worker tries again, the first time and at most (with jitter).
 RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
-#: Seconds that jobs which never wait may run before the loop turns.
-TIME_SLICE = 0.005
 #: Requests that are held for each slot by default, besides those that run.
 AHEAD = 32
-#: Characters of what an asker is told.
-MAX_TEXT = 500
-
-_FINAL = Command.FINAL
-_NO_META = b"{}"
 
 
 class Worker:
@@ -98,15 +76,15 @@ class Worker:
         self.name = name
         #: Of what happened: answered, failed, expired, cancelled, returned, dropped, malformed, ...
         self.counts: Counter[str] = Counter()
-        self._dialect = DIALECTS[version.removesuffix("-plain")]
-        self._extended = version == "0.2"
+        self.dialect = DIALECTS[version.removesuffix("-plain")]
+        self.extended = version == "0.2"
         self._pool, self._dask, self._format = pool, dask, format
-        self._settings = SocketSettings.from_table(
+        self.settings = SocketSettings.from_table(
             service, {"type": "DEALER", "connect": connect, "monitor": True, **table}
         )
         self._function: Function | None = None
         self._stop: asyncio.Event | None = None
-        self._session: _Session | None = None
+        self._session: Session | None = None
         if function is not None:
             self(function)
 
@@ -154,7 +132,7 @@ class Worker:
             raise ConfigError(f"service {self.service} has no function; decorate one with it")
         runner = runner_for(self._function, self._pool, self.slots, self._dask)
         stop = self._stop = asyncio.Event()
-        jobs = _Jobs(self, runner)
+        jobs = Jobs(self, runner)
         try:
             await runner.start()
             jobs.start()
@@ -164,12 +142,12 @@ class Worker:
             await jobs.close()
             await runner.close()
 
-    async def _serve(self, jobs: _Jobs, stop: asyncio.Event) -> None:
+    async def _serve(self, jobs: Jobs, stop: asyncio.Event) -> None:
         stopped = asyncio.ensure_future(stop.wait())
         retry = RETRY_FIRST
         try:
             while not stop.is_set():
-                session = self._session = _Session(self, jobs)
+                session = self._session = Session(self, jobs)
                 over = asyncio.ensure_future(session.over.wait())
                 try:
                     await asyncio.wait({stopped, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -193,324 +171,3 @@ class Worker:
     def registered(self) -> bool:
         """Whether it has said READY to a broker that has not sent it away."""
         return self._session is not None and self._session.connected
-
-
-class _Session:
-    """One registration, on one socket."""
-
-    def __init__(self, worker: Worker, jobs: _Jobs) -> None:
-        self._worker = worker
-        self._jobs = jobs
-        self._dialect = worker._dialect
-        self._loop = asyncio.get_running_loop()
-        self._seen = self._beaten = self._loop.time()
-        #: Set when this session is no use any more; `why` says what happened.
-        self.over = asyncio.Event()
-        self.why = ""
-        self.heard = False
-        self.connected = False
-        self._socket = Socket(
-            worker._settings, name=f"service {worker.service}", on_messages=self._receive,
-            on_monitor=self._monitored,
-        )  # fmt: skip
-        self._timer = self._loop.call_later(worker.heartbeat, self._beat)
-        service = worker.service.encode()
-        if worker._extended:
-            options = encode_meta(Options(worker.slots, worker.credit, worker.name))
-            self.send(V02.extended(Command.READY, service, options))
-        else:
-            self.send(self._dialect.ready(service))
-
-    def send(self, frames: list[bytes]) -> None:
-        if self.over.is_set():
-            self._worker.counts["dropped"] += 1
-            return
-        try:
-            self._socket.send(frames)
-        except ZxmppError as error:
-            self._end(str(error))
-
-    def answer(self, job: Job, body: list[bytes], meta: Meta | None = None) -> None:
-        """The answer to `job`, or its last part."""
-        if self._worker._extended:
-            frame = _NO_META if meta is None else encode_meta(meta)
-            self.send(V02.extended(_FINAL, job.address, frame, body))
-        else:
-            self.send(self._dialect.reply(_FINAL, job.address, body))
-
-    def part(self, job: Job, body: list[bytes], progress: float | None) -> None:
-        """A part of the answer; only with 0.2."""
-        if self._worker._extended:
-            meta = _NO_META if progress is None else encode_meta(Meta(progress=progress))
-            self.send(V02.extended(Command.PARTIAL, job.address, meta, body))
-        elif progress is None or body != [b""]:
-            self.send(self._dialect.reply(Command.PARTIAL, job.address, body))
-
-    def hand_back(self, job: Job) -> None:
-        """`job` was not begun. A plain broker has no word for that."""
-        if self._worker._extended and not self.over.is_set():
-            self._worker.counts["returned"] += 1
-            self.send(V02.extended(Command.RETURN, job.address, _NO_META))
-
-    def _end(self, why: str) -> None:
-        if not self.over.is_set():
-            self.why = why
-            self.over.set()
-
-    # -- what comes ------------------------------------------------------------------------------
-
-    def _receive(self, batch: list[list[bytes]]) -> None:
-        self._seen = self._loop.time()
-        self.heard = True
-        for frames in batch:
-            delimited, frames = split(frames)
-            try:
-                message = decode(frames, delimited, to_broker=False)
-                if not message.worker:
-                    raise Malformed("not-for-a-worker")
-                self._take(message)
-            except Malformed as error:
-                self._worker.counts["malformed"] += 1
-                log.warning("service %s: a message of the broker is dropped: %s",
-                            self._worker.service, error.reason)  # fmt: skip
-            if self.over.is_set():
-                return
-
-    def _take(self, message: Message) -> None:
-        command = message.command
-        if command is Command.REQUEST:
-            job = Job(self._worker.service, message.name, message.body)
-            job.session = self
-            if message.meta is not None:
-                meta = meta_of(message.meta)
-                job.id, job.attempt = meta.id, meta.attempt
-                job.sender, job.trace = meta.sender, meta.trace
-                if meta.timeout is not None:
-                    job.deadline = self._seen + meta.timeout
-            self._jobs.add(job)
-        elif command is Command.CANCEL:
-            self._jobs.cancel(message.name, meta_of(message.meta or _NO_META).recall)
-        elif command is Command.DISCONNECT:
-            self._end("the broker said DISCONNECT")
-
-    def _monitored(self, what: Lifecycle, endpoint: str, detail: str) -> None:
-        if what is Lifecycle.HANDSHAKE_DONE:
-            if self.connected:
-                # A new connection has a new routing id: to the broker this is nobody.
-                self._end("the connection was lost and is back")
-            self.connected = True
-            self._seen = self._loop.time()
-        elif what is Lifecycle.DISCONNECTED and self.connected:
-            self._end("the connection was lost")
-
-    def _beat(self) -> None:
-        worker, now = self._worker, self._loop.time()
-        if now - self._beaten > worker.patience:
-            # This process stood still: what came meanwhile has not been read yet.
-            self._seen = now
-        self._beaten = now
-        if now - self._seen > worker.patience and self.connected:
-            self._end(f"the broker was silent for {now - self._seen:.1f} s")
-            return
-        if self.connected and not self._socket.statistics().buffered:
-            self.send(self._dialect.heartbeat)
-        self._timer = self._loop.call_later(worker.heartbeat, self._beat)
-
-    # -- the end ---------------------------------------------------------------------------------
-
-    async def drain(self, seconds: float) -> None:
-        """Take no more, hand back what has not begun, wait for what runs."""
-        if self._worker._extended:
-            self.send(V02.extended(Command.CREDIT, b"", encode_meta(Meta(credit=0))))
-        if not await self._jobs.drain(seconds):
-            log.warning("service %s: what still runs after %g s is given back", self._worker.service,
-                        seconds)  # fmt: skip
-
-    async def close(self) -> None:
-        self._timer.cancel()
-        if not self.over.is_set():
-            self.send(self._dialect.disconnect)
-            self.over.set()
-            if not self._socket.closed and self.connected:
-                await self._socket.flush(1.0)
-        self._socket.close()
-
-
-class _Jobs:
-    """What a worker holds: jobs that wait, and `slots` tasks that run them."""
-
-    def __init__(self, worker: Worker, runner: Runner) -> None:
-        self._worker = worker
-        self._runner = runner
-        self._function = runner.function
-        self._waiting: deque[Job] = deque()
-        self._running: set[Job] = set()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._idle: list[asyncio.Future[None]] = []
-        self._quiet: asyncio.Event | None = None
-        self._draining = self._closing = False
-
-    def start(self) -> None:
-        for number in range(self._worker.slots):
-            name = f"service {self._worker.service} slot {number + 1}"
-            self._tasks.append(asyncio.get_running_loop().create_task(self._slot(), name=name))
-
-    def add(self, job: Job) -> None:
-        if self._draining:
-            job.session.hand_back(job)
-            return
-        self._waiting.append(job)
-        if self._idle:
-            wake = self._idle.pop()
-            if not wake.done():
-                wake.set_result(None)
-
-    def cancel(self, address: bytes, recall: bool) -> None:
-        """Nobody wants that job any more; with `recall`, somebody else can do it."""
-        job = next((job for job in self._waiting if job.address == address), None)
-        if job is not None:
-            self._waiting.remove(job)
-            job.session.hand_back(job)
-            return
-        job = next((job for job in self._running if job.address == address), None)
-        if job is not None and not recall:
-            job.cancelled = True
-            if self._runner.stops and job.task is not None:
-                job.task.cancel()
-
-    def drop_all(self) -> None:
-        """The broker does not count on any of them any more."""
-        self._worker.counts["dropped"] += len(self._waiting)
-        self._waiting.clear()
-        for job in self._running:
-            job.cancelled = True
-            if self._runner.stops and job.task is not None:
-                job.task.cancel()
-
-    async def drain(self, seconds: float) -> bool:
-        """Hand back what waits, and wait for what runs. False if it takes longer."""
-        self._draining = True
-        while self._waiting:
-            job = self._waiting.popleft()
-            job.session.hand_back(job)
-        if not self._running:
-            return True
-        self._quiet = asyncio.Event()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._quiet.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    async def close(self) -> None:
-        self._closing = True
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
-        self._tasks.clear()
-
-    # -- a slot ----------------------------------------------------------------------------------
-
-    async def _slot(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        waiting = self._waiting
-        loop = asyncio.get_running_loop()
-        slice_end = perf_counter() + TIME_SLICE
-        while True:
-            if not waiting:
-                wake = loop.create_future()
-                self._idle.append(wake)
-                await wake
-                slice_end = perf_counter() + TIME_SLICE
-                continue
-            job = waiting.popleft()
-            job.task = task
-            self._running.add(job)
-            try:
-                await self._do(job, loop)
-            except asyncio.CancelledError as error:
-                if self._closing:
-                    raise
-                if job.cancelled:
-                    self._worker.counts["cancelled"] += 1
-                    job.session.hand_back(job)
-                else:
-                    # Something that the function awaited was cancelled, not its job.
-                    self._fail(job, error)
-            finally:
-                self._running.discard(job)
-                if self._quiet is not None and not self._running:
-                    self._quiet.set()
-            while task.cancelling() and not self._closing:
-                # A job's cancellation is over with the job, even if its function took no notice.
-                task.uncancel()
-            if perf_counter() > slice_end:
-                await asyncio.sleep(0)
-                slice_end = perf_counter() + TIME_SLICE
-
-    async def _do(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
-        session: _Session = job.session
-        counts = self._worker.counts
-        if job.deadline is not None and loop.time() > job.deadline:
-            counts["expired"] += 1
-            session.hand_back(job)
-            return
-        try:
-            if self._function.streams:
-                body = await self._stream(session, job)
-            else:
-                body = encode_body(await self._runner.run(job), self._function.format)
-        except (Exception, SystemExit) as error:
-            self._fail(job, error)
-            return
-        counts["answered"] += 1
-        session.answer(job, body)
-
-    def _fail(self, job: Job, error: BaseException) -> None:
-        self._worker.counts["failed"] += 1
-        problem = self._problem(job, error)
-        if self._worker._extended:
-            job.session.answer(job, [b""], Meta(problem=problem))
-        else:
-            # Plain MDP has no word for failure.
-            job.session.answer(job, [b"error: " + problem.text.encode()])
-
-    async def _stream(self, session: _Session, job: Job) -> list[bytes]:
-        """Send the parts; what is left to send as the last one."""
-        can_part = self._worker._dialect.has_partial
-        joined: list[bytes] = []
-        items = self._runner.stream(job)
-        try:
-            async for item in items:
-                if job.cancelled:
-                    break
-                progress = item.fraction if isinstance(item, Progress) else None
-                value = item.body if isinstance(item, Progress) else item
-                body = encode_body(value, self._function.format)
-                if can_part:
-                    session.part(job, body, progress)
-                elif progress is None or value is not None:
-                    joined += body
-        finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                await close()
-        return joined or [b""]
-
-    def _problem(self, job: Job, error: BaseException) -> Problem:
-        if isinstance(error, UserError):
-            return Problem("refused", _clipped(str(error)))
-        if isinstance(error, BadBody):
-            return Problem("bad-request", _clipped(f"the request can't be used: {error}"))
-        reference = secrets.token_hex(4)
-        log.error("service %s failed on request %s, trace %s [%s]", job.service, job.id or "-",
-                  job.trace or "-", reference, exc_info=error)  # fmt: skip
-        return Problem("failed", f"something went wrong; the worker's log has it as {reference}.")
-
-
-def _clipped(text: str) -> str:
-    """`text` as it fits into a frame of meta data, and without half characters."""
-    return text[:MAX_TEXT].encode(errors="replace").decode()
