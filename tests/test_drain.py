@@ -13,14 +13,12 @@ from zxmpp.testing import TestBot, body_of
 from zxmpp.testing.servers.ports import free_port
 
 JOBS = """
-[sockets.jobs]
-type = "DEALER"
+[broker]
 bind = "tcp://127.0.0.1:*"
 [sockets.intake]
 type = "PULL"
 bind = "tcp://127.0.0.1:*"
 [plugins.workers.commands.slow]
-socket = "jobs"
 """
 
 
@@ -45,16 +43,20 @@ async def begin(bot: TestBot, text: str) -> None:
 
 async def test_what_runs_gets_its_answer_and_what_comes_is_refused() -> None:
     bot = TestBot(JOBS, ["echo"])
-    with zmq.asyncio.Context() as context, context.socket(zmq.REP) as worker:
+    with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as worker:
+        worker.linger = 0
         async with bot, asyncio.timeout(10):
-            worker.connect(bot.app.socket("jobs").bound[0])
+            worker.connect(bot.app.services.bound[0])
+            await worker.send_multipart([b"", b"MDPW01", b"\x01", b"slow"])
             await begin(bot, "!slow question")
-            assert await worker.recv() == b"question"
+            while (request := await worker.recv_multipart())[2] != b"\x02":
+                pass
+            assert request[-1] == b"question"
             stopping = asyncio.ensure_future(bot.app.stop(drain=5))
             while not bot.app.socket("intake").socket.paused:
                 await asyncio.sleep(0)
             await begin(bot, "!echo too late")
-            await worker.send(b"answer")
+            await worker.send_multipart([b"", b"MDPW01", b"\x03", *request[3:5], b"answer"])
             await stopping
     texts = [body_of(stanza) for stanza in bot.sent]
     assert "answer" in texts

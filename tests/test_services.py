@@ -13,10 +13,11 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from zxmpp import App, ConfigError, FramesEvent, Plugin, PluginError, command, every, on
+from zxmpp import App, ConfigError, Plugin, PluginError, SocketError, command, every
 from zxmpp.config import parse
 from zxmpp.mdp import Client, Job, NoAnswer, Worker
 from zxmpp.testing import TestBot, body_of
+from zxmpp.testing.servers.ports import free_port
 from zxmpp.testing.transport import feed
 
 LIMIT = 10
@@ -36,7 +37,6 @@ class Asker(Plugin):
         super().__init__(*args)
         self.gate = asyncio.Event()
         self.by_timer: asyncio.Queue[str] = asyncio.Queue()
-        self.by_frames: asyncio.Queue[str] = asyncio.Queue()
 
     async def who(self, text: str = "", **more: Any) -> str:
         return await self.service("who", **more).request(text, result=str, timeout=LIMIT)
@@ -74,10 +74,6 @@ class Asker(Plugin):
     async def tick(self) -> None:
         if self.by_timer.empty():
             self.by_timer.put_nowait(await self.who())
-
-    @on.frames("intake")
-    async def frames(self, event: FramesEvent) -> None:
-        self.by_frames.put_nowait(await self.who())
 
 
 async def until(true: Any) -> None:
@@ -155,21 +151,6 @@ async def test_a_timer_asks_for_nobody() -> None:
             assert await asker.by_timer.get() == "nobody"
 
 
-async def test_a_message_of_a_socket_asks_for_nobody() -> None:
-    intake = '[sockets.intake]\ntype = "PULL"\nbind = "tcp://127.0.0.1:*"\n'
-    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
-        push.linger = 0
-        async with TestBot(CONFIG + intake, plugins=[Asker]) as bot, answering(bot):
-            asker: Any = bot.app.plugins.get("asker")
-            assert await bot.says("!spawned") == "alice@localhost"
-            push.connect(bot.app.socket("intake").bound[0])
-            # More than one: those behind the first begin where a lane's task goes on.
-            for _ in range(3):
-                push.send(b"")
-            async with asyncio.timeout(LIMIT):
-                assert [await asker.by_frames.get() for _ in range(3)] == ["nobody"] * 3
-
-
 async def test_a_crowd_of_one_does_not_shut_others_out() -> None:
     with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as worker:
         worker.linger = 0
@@ -240,28 +221,38 @@ async def test_what_is_not_answered_while_the_bot_stops_ends_by_name() -> None:
         await until(lambda: bot.app.statistics()["services"]["open"] == 1)
         services = bot.app.services
         await bot.app.stop(drain=0.05)
-    assert heard(bot, ALICE) == ["ask was stopped."]
+    assert heard(bot, ALICE) == ["quiet was stopped."]
     assert services.statistics()["open"] == 0
 
 
 async def test_a_worker_comes_back_to_a_bot_that_was_started_anew() -> None:
-    config = CONFIG
-    worker: Worker | None = None
-    serving: asyncio.Task[None] | None = None
+    address = f"tcp://127.0.0.1:{free_port()}"
+    worker = Worker("who", lambda body: body, connect=address)
+    serving = asyncio.ensure_future(worker.serve())
     for _ in range(2):
-        async with TestBot(config, plugins=[Quiet]) as bot:
-            if worker is None:
-                address = bot.app.services.bound[0]
-                config = CONFIG.replace("tcp://127.0.0.1:*", address)
-                worker = Worker("who", lambda body: body, connect=address)
-                serving = asyncio.ensure_future(worker.serve())
+        async with anew(CONFIG.replace("tcp://127.0.0.1:*", address)) as bot:
             assert await bot.says("!ask hello") == "hello"
-    assert worker is not None
-    assert serving is not None
     worker.stop()
     async with asyncio.timeout(LIMIT):
         await serving
     assert worker.counts["reconnected"] >= 1
+
+
+@asynccontextmanager
+async def anew(config: str) -> AsyncIterator[TestBot]:
+    """A bot at an address that may just have been given up: tried until it is free."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            bot = TestBot(config, plugins=[Quiet])
+            try:
+                await bot.__aenter__()
+                break
+            except SocketError:
+                await asyncio.sleep(0.01)
+    try:
+        yield bot
+    finally:
+        await bot.__aexit__()
 
 
 async def test_a_change_of_the_broker_needs_a_restart(
@@ -293,7 +284,7 @@ def test_the_name_of_the_brokers_socket_is_taken() -> None:
         ('type = "DEALER"', r"\[broker\] type: its socket is a ROUTER"),
         ("heartbeat = 0", "heartbeat must be above 0"),
         ("liveness = 1", "liveness"),
-        ("hearbeat = 1", "did you mean 'heartbeat'"),
+        ("hearbeat = 1", "did you mean heartbeat"),
     ],
 )
 def test_a_wrong_broker_says_where_and_what(keys: str, says: str) -> None:
@@ -305,4 +296,4 @@ async def test_without_a_broker_a_plugin_is_told_what_to_add() -> None:
     async with TestBot(plugins=[Quiet]) as bot:
         with pytest.raises(PluginError, match=r"no broker.*\[broker\] bind = "):
             bot.app.plugins.get("quiet").service("who")
-        assert "reference" in await bot.says("!ask hi")
+        assert "The log has it as" in await bot.says("!ask hi")

@@ -72,7 +72,7 @@ to = ["alice@localhost"]
 topc = "x"
 
 [plugins.workers.commands.x]
-socket = "a"
+service = "a"
 usge = "<text ...>"
 
 [plugins.ehco]

@@ -73,8 +73,7 @@ max_frames = 20000
 [sockets.out]
 type = "PUB"
 bind = "tcp://127.0.0.1:*"
-[sockets.jobs]
-type = "DEALER"
+[broker]
 bind = "tcp://127.0.0.1:*"
 max_frames = 20000
 [plugins.echo]
@@ -87,7 +86,6 @@ allow_to = ["alice@localhost"]
 [[plugins.publish.routes]]
 socket = "out"
 [plugins.workers.commands.shout]
-socket = "jobs"
 timeout = 5
 """
 )
@@ -132,12 +130,27 @@ async def peers() -> AsyncIterator[Callable[[TestBot, str, int], zmq.asyncio.Soc
     context.destroy(linger=0)
 
 
+async def working(
+    peers: Callable[[TestBot, str, int], zmq.asyncio.Socket], bot: TestBot
+) -> zmq.asyncio.Socket:
+    """A worker that has said that it is ready (RFC 7)."""
+    worker = peers(bot, "broker", zmq.DEALER)
+    await worker.send_multipart([b"", b"MDPW01", b"\x01", b"shout"])
+    return worker
+
+
+async def asked(worker: zmq.asyncio.Socket) -> list[bytes]:
+    """The next request, whole."""
+    while (frames := await worker.recv_multipart())[2] != b"\x02":
+        pass
+    return frames
+
+
 async def test_bad_frames_everywhere_at_once(
     peers: Callable[[TestBot, str, int], zmq.asyncio.Socket], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with TestBot(SOCKETS) as bot, asyncio.timeout(60):
         push, door = peers(bot, "alerts", zmq.PUSH), peers(bot, "door", zmq.DEALER)
-        worker = peers(bot, "jobs", zmq.ROUTER)
         for frames in BAD:
             await push.send_multipart(frames)
             await door.send_multipart(frames)
@@ -149,18 +162,29 @@ async def test_bad_frames_everywhere_at_once(
         assert sum(n for key, n in counts(bot, "relay").items() if key != "relayed") == len(BAD)
         assert counts(bot, "relay")["relayed"] == 1
 
-        # A worker that answers nonsense, and then the right thing.
+        # Peers of the broker that talk nonsense, and a worker that answers for others; then the
+        # one that was asked.
         tell(bot, "!shout hi")
-        peer, *request = await worker.recv_multipart()
-        for frames in [*BAD, [b"0" * 16, b"", b"stolen"], request[:2], [request[0], b"x", b"y"]]:
-            await worker.send_multipart([peer, *frames])
-        await worker.send_multipart([peer, *request[:2], b"HI"])
-        await worker.send_multipart([peer, *request[:2], b"HI again"])
+        worker = await working(peers, bot)
+        request = await asked(worker)
+        for frames in [*BAD, *([b"", b"MDPW01", *frames] for frames in BAD)]:
+            nonsense = peers(bot, "broker", zmq.DEALER)
+            await nonsense.send_multipart(frames)
+        thief = await working(peers, bot)
+        await thief.send_multipart([b"", b"MDPW01", b"\x03", *request[3:5], b"stolen"])
+        while (await thief.recv_multipart())[2] != b"\x05":
+            pass
+        for text in (b"HI", b"HI again"):
+            await worker.send_multipart([b"", b"MDPW01", b"\x03", *request[3:5], text])
         await until(lambda: "HI" in bodies(bot))
-        await until(lambda: counts(bot, "workers").get("late-answer") == 1)
-        assert "HI again" not in bodies(bot)
-        assert counts(bot, "workers")["unknown-request"] >= 1
-        assert counts(bot, "workers")["malformed-answer"] >= len(BAD) - 1
+
+        def wrong() -> int:
+            counted = bot.app.statistics()["services"]["counts"]
+            return sum(n for name, n in counted.items() if name != "registered")
+
+        await until(lambda: wrong() >= 2 * len(BAD))
+        assert bot.app.statistics()["services"]["counts"]["foreign-answer"] >= 1
+        assert not {"HI again", "stolen"} & set(bodies(bot))
         assert await bot.says("!echo fine") == "fine"
         assert "failed on" not in caplog.text
 
@@ -172,10 +196,10 @@ async def test_what_a_worker_says_is_only_text(
     peers: Callable[[TestBot, str, int], zmq.asyncio.Socket], answer: bytes
 ) -> None:
     async with TestBot(SOCKETS) as bot, asyncio.timeout(LIMIT):
-        worker = peers(bot, "jobs", zmq.ROUTER)
+        worker = await working(peers, bot)
         tell(bot, "!shout hi")
-        peer, *request = await worker.recv_multipart()
-        await worker.send_multipart([peer, *request[:2], answer])
+        request = await asked(worker)
+        await worker.send_multipart([b"", b"MDPW01", b"\x03", *request[3:5], answer])
         message = await bot.next_message(after=0)
         text = body_of(message)
         assert len(message) == 1, "the body and nothing else"

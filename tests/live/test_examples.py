@@ -103,9 +103,9 @@ async def test_worker(alice: Person, tmp_path: Path, ports: dict[int, int]) -> N
         await bot.shows("online as bot.localhost")
         await alice.talks(BOT, without)
         async with example.terminal(work) as first:
-            await first.shows("6 words: to be or not to be")
             await alice.talks(BOT, with_worker)
             await first.shows("4 words: that is the question")
+            assert not any("to be or not to be" in line for line in first.lines), "it was too late"
             async with example.terminal(work) as second:
                 # The second worker takes its turn once it is connected.
                 async with asyncio.timeout(LIMIT):

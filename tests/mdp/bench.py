@@ -94,7 +94,15 @@ class Bench:
         self.send(peer, V02.extended(command, name, encode_meta(Meta(**meta))))
 
     def tick(self, seconds: float = 0.0) -> None:
-        """The clock goes on, and the broker is told."""
+        """The clock goes on, and the broker is told whenever something is due."""
+        end = self.now + seconds
+        while (due := self.broker.next_due(self.now)) is not None and self.now < due < end:
+            self.now = due
+            self.broker.tick(due)
+        self.stand_still(end - self.now)
+
+    def stand_still(self, seconds: float) -> None:
+        """The clock goes on, and the broker is not told before the end of it."""
         self.now += seconds
         self.broker.tick(self.now)
 

@@ -442,9 +442,9 @@ async def test_an_asker_that_does_not_take_its_parts_is_told(
         serving(Worker("s", endless, connect=broker.address)),
     ):
         stream = client.parts("s")
-        await bounded(anext(stream))
-        await bounded(ended.wait())
         with pytest.raises(NoAnswer, match="not taken in time"):
+            await bounded(anext(stream))
+            await bounded(ended.wait())
             async for _ in stream:
                 pass
         assert broker.requests.open == 0

@@ -21,9 +21,10 @@ from typing import Any, Self
 from zxmpp.errors import ClosedError, ConfigError, SocketError
 from zxmpp.event import Lifecycle
 from zxmpp.mdp.caller import Caller
-from zxmpp.mdp.pending import MAX_TRACE, Part, Pending
+from zxmpp.mdp.pending import Part, Pending
 from zxmpp.mdp.wire import (
     DIALECTS,
+    MAX_TRACE,
     V02,
     Command,
     Malformed,

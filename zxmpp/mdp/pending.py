@@ -16,22 +16,22 @@ from typing import NamedTuple
 from zxmpp.mdp.errors import NoAnswer, no_answer
 from zxmpp.mdp.wire import Problem
 
-__all__ = ["MAX_TRACE", "Part", "Pending"]
+__all__ = ["Part", "Pending"]
 
 #: Parts, and their bytes, that may wait to be taken.
 MAX_PARTS, MAX_PART_BYTES = 10_000, 64 * 1024 * 1024
-#: Characters of a trace that go with a request: meta data are bounded.
-MAX_TRACE = 200
 
 
 class Part(NamedTuple):
     """A part of an answer, or news of it: `frames` may be empty."""
 
+    #: What it says; empty for news alone.
     frames: list[bytes]
     #: How far the work is, from 0 to 1, if the worker says so.
     progress: float | None = None
     #: Another worker begins anew: forget what came before.
     restart: bool = False
+    #: Nothing comes after it.
     last: bool = False
 
 

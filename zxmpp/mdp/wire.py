@@ -45,8 +45,9 @@ __all__ = [
 MMI: Final = b"mmi."
 #: Longest name of a service, in bytes.
 MAX_SERVICE: Final = 255
-#: Largest frame of meta data, in bytes.
+#: Largest frame of meta data, in bytes; and of what stands in it, characters of a trace.
 MAX_META: Final = 4096
+MAX_TRACE: Final = 128
 
 _EMPTY: Final = b""
 
@@ -383,7 +384,8 @@ def _client_reply(dialect: Dialect) -> Callable[[list[bytes]], Message]:
 
 
 _TO_BROKER: Final = _parsers(True)
-_FROM_BROKER: Final = _parsers(False)
+#: A broker's DISCONNECT without the empty frame is read (pyzmq-mdp sends it so).
+_FROM_BROKER: Final = _parsers(False) | {(V01.worker_header, False): _worker(V01, False)}
 
 
 def decode(frames: list[bytes], delimited: bool, *, to_broker: bool = True) -> Message:

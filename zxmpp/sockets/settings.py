@@ -85,8 +85,9 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
         """
         return _Reader(name, table, where or f"[sockets.{name}]", also).settings()
 
-    def all_options(self, name: str) -> dict[str, OptionValue]:
-        """Our defaults, the user's options and the secrets. ConfigError if a secret is missing."""
+    def all_options(self, name: str, where: str = "") -> dict[str, OptionValue]:
+        """Our defaults, the user's options and the secrets. ConfigError if a secret is missing;
+        `where` is what to call the table."""
         options: dict[str, OptionValue] = {
             **defaults(self.kind, bool(self.connect), self.max_message_bytes),
             **self.options,
@@ -95,7 +96,8 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
             try:
                 options[option] = read_secret(source)
             except ValueError as error:
-                raise ConfigError(f"[sockets.{name}] {option.lower()} {error}") from None
+                where = where or f"[sockets.{name}]"
+                raise ConfigError(f"{where} {option.lower()} {error}") from None
         return options
 
 
@@ -175,7 +177,7 @@ class _Reader:
 
     def _try_options(self, settings: SocketSettings) -> None:
         """See what libzmq says of each option, on a socket that is never bound or connected."""
-        options = settings.all_options(self.name)
+        options = settings.all_options(self.name, self.where)
         trial: zmq.Socket[bytes] = zmq.Context.instance().socket(settings.kind)
         with trial:
             for name, value in options.items():

@@ -117,7 +117,7 @@ def test_the_answer_of_a_worker_that_was_given_up_reaches_nobody(bench: Bench) -
     bench.worker(b"w")
     bench.ask(b"client")
     [(_, address, _)] = bench.requests()
-    bench.tick(121)
+    bench.tick(125)
     assert bench.counts["worker-silent"] == 1
     bench.take()
     bench.reply(b"w", address)

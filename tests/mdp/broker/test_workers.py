@@ -270,3 +270,14 @@ def test_addresses_are_never_used_twice(bench: Bench) -> None:
         seen.add(address)
         bench.reply(b"w", address)
         bench.take()
+
+
+@PLAIN
+def test_a_broker_that_stood_still_does_not_take_its_workers_for_dead(dialect: Dialect) -> None:
+    bench = quick()
+    bench.worker(b"w", dialect=dialect)
+    # A laptop that slept, a process that was stopped: what the worker said meanwhile is not read yet.
+    bench.stand_still(100)
+    assert bench.take() == [(b"w", dialect.heartbeat)]
+    bench.tick(5)
+    assert bench.counts["worker-silent"] == 1

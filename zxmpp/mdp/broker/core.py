@@ -31,6 +31,7 @@ from zxmpp.mdp.broker.records import Asker, Request, Worker
 from zxmpp.mdp.broker.requests import Requests
 from zxmpp.mdp.broker.states import REACTIONS, Reaction, RequestState, WorkerState
 from zxmpp.mdp.wire import (
+    MAX_TRACE,
     MMI,
     V02,
     Command,
@@ -49,7 +50,7 @@ __all__ = ["Broker", "Complaint", "Delivery"]
 #: An id that its requester made has so many characters: it has to be hard to guess.
 MIN_ID, MAX_ID = 16, 128
 #: Characters of what is passed on from one peer to another: it has to fit into their meta data.
-MAX_TRACE, MAX_CONDITION, MAX_TEXT = 128, 64, 500
+MAX_CONDITION, MAX_TEXT = 64, 500
 
 _ENDED: Final = RequestState.ENDED
 _FINAL: Final = Command.FINAL
