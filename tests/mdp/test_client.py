@@ -447,7 +447,8 @@ async def test_an_asker_that_does_not_take_its_parts_is_told(
             await bounded(ended.wait())
             async for _ in stream:
                 pass
-        assert broker.requests.open == 0
+        await bounded(ended.wait())
+        await broker.until(lambda: broker.requests.open == 0)
 
 
 async def test_a_long_trace_does_not_cost_the_request() -> None:

@@ -20,7 +20,7 @@ from zxmpp.mdp import Job, NoAnswer, Worker
 async def cluster() -> AsyncIterator[Any]:
     """A cluster in this process: a scheduler, and one worker with two threads."""
     async with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None,
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0",
         asynchronous=True, protocol="tcp", host="127.0.0.1",
     ) as cluster:  # fmt: skip
         yield cluster
