@@ -15,6 +15,7 @@ from rich.console import Console
 from tests.cli.broker import LIMIT, OpenBroker, broker, cli, on_terminal, until
 from zxmpp.cli.top import BrokerRow, Look, ServiceRow, WorkerRow, render
 from zxmpp.mdp import Client, Worker
+from zxmpp.mdp.broker import mmi
 from zxmpp.sockets import Socket
 
 
@@ -106,7 +107,20 @@ async def test_names_can_not_drive_the_terminal(tmp_path: Path) -> None:
         assert b"\x1b" not in ended.out
 
 
-async def test_no_broker_or_another_one_ends_it_with_1(tmp_path: Path) -> None:
+async def test_a_broker_that_does_not_tell_ends_it_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mmi, "_REPORTS", {})
+    async with broker() as opened:
+        ended = await cli(tmp_path, "top", "--connect", opened.address)
+        assert (ended.status, ended.out) == (1, b"")
+        assert "mmi.services: the broker says 501, it is none of zxmpp's" in ended.err
+        async with on_terminal(tmp_path, "top", "--connect", opened.address) as terminal:
+            assert await terminal.ends() == 1
+            await terminal.shows("the broker says 501")
+
+
+async def test_without_a_broker_it_ends_with_1(tmp_path: Path) -> None:
     with closing(Socket("ROUTER", name="silent", bind="tcp://127.0.0.1:*")) as socket:
         ended = await cli(tmp_path, "top", "--once", "--connect", socket.bound[0])
     assert (ended.status, ended.out) == (1, b"")

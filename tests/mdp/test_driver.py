@@ -98,8 +98,9 @@ async def test_a_storm_of_broken_messages_disturbs_nobody(
         )
         assert [w.service.name for w in broker.broker.workers.values()] == [b"s"]
         # RFC 18: who speaks as a worker out of place is told to disconnect; others are not.
-        answers = {tuple(peers[0].recv_multipart(zmq.NOBLOCK)) for _ in range(600)}
-        assert answers <= {(W2, b"\x06"), (b"", b"MDPW01", b"\x05")}
+        answers = await asyncio.to_thread(lambda: [peers[0].recv_multipart() for _ in range(600)])
+        assert answers.count([W2, b"\x06"]) == 500
+        assert answers.count([b"", b"MDPW01", b"\x05"]) == 100
 
 
 async def test_the_same_complaint_is_logged_again_after_a_minute(

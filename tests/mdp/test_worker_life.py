@@ -144,7 +144,7 @@ async def test_silence_is_counted_from_when_the_broker_is_there() -> None:
         async with a_fake_broker(address) as broker:
             first = (await broker.got(W2, READY))[0][0]
             assert (await broker.got(W2, b"\x05"))[0][0] == first
-    assert worker.counts["reconnected"] == 0
+            assert worker.counts["reconnected"] == 0
 
 
 async def test_it_can_be_stopped_while_nobody_is_there() -> None:
