@@ -13,7 +13,7 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from zxmpp import App, ConfigError, Plugin, PluginError, SocketError, command, every
+from zxmpp import App, ConfigError, FramesEvent, Plugin, PluginError, SocketError, command, every, on
 from zxmpp.config import parse
 from zxmpp.mdp import Client, Job, NoAnswer, Worker
 from zxmpp.testing import TestBot, body_of
@@ -36,7 +36,10 @@ class Asker(Plugin):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.gate = asyncio.Event()
+        self.at_gate = 0
         self.by_timer: asyncio.Queue[str] = asyncio.Queue()
+        self.by_late_timer: asyncio.Queue[str] = asyncio.Queue()
+        self.by_frames: asyncio.Queue[str] = asyncio.Queue()
 
     async def who(self, text: str = "", **more: Any) -> str:
         return await self.service("who", **more).request(text, result=str, timeout=LIMIT)
@@ -49,7 +52,9 @@ class Asker(Plugin):
     @command(lane="free")
     async def later(self) -> str:
         """Ask when the gate opens."""
+        self.at_gate += 1
         await self.gate.wait()
+        self.at_gate -= 1
         return await self.who()
 
     @command(lane="free")
@@ -69,6 +74,24 @@ class Asker(Plugin):
     @command
     async def instead(self) -> str:
         return await self.who(sender="carol@localhost")
+
+    @command
+    async def begin(self) -> str:
+        """What is begun here outlives the command and answers nobody."""
+        self.add_timer(0.01, self.tick_of_command)
+        own = self.open_socket("own", type="PULL", bind="tcp://127.0.0.1:*")
+        self.add_handler(on.frames("own"), self.by_socket)
+        return own.bound[0]
+
+    async def tick_of_command(self) -> None:
+        if self.by_late_timer.empty():
+            self.by_late_timer.put_nowait(await self.who())
+
+    def by_socket(self, event: FramesEvent) -> None:
+        async def ask() -> None:
+            self.by_frames.put_nowait(await self.who())
+
+        self.spawn(ask())
 
     @every(0.01)
     async def tick(self) -> None:
@@ -137,7 +160,7 @@ async def test_handlers_that_wait_at_the_same_time_keep_their_senders() -> None:
             asker.gate.clear()
             for sender in (first, second) * 3:
                 tell(bot, "!later", sender)
-            await until(lambda: bot.app.pipeline.in_flight >= 6)
+            await until(lambda: asker.at_gate == 6)
             asker.gate.set()
             await bot.settle()
         assert heard(bot, ALICE) == ["alice@localhost"] * 6
@@ -151,6 +174,18 @@ async def test_a_timer_asks_for_nobody() -> None:
             await asker.by_timer.get()
             assert await bot.says("!ask") == "alice@localhost"
             assert await asker.by_timer.get() == "nobody"
+
+
+async def test_what_a_command_begins_does_not_ask_for_its_sender() -> None:
+    async with TestBot(CONFIG, plugins=[Asker]) as bot, answering(bot):
+        asker: Any = bot.app.plugins.get("asker")
+        address = await bot.says("!begin", sender=ALICE)
+        with zmq.asyncio.Context() as context, context.socket(zmq.PUSH) as push:
+            push.connect(address)
+            await push.send(b"")
+            async with asyncio.timeout(LIMIT):
+                assert await asker.by_late_timer.get() == "nobody"
+                assert await asker.by_frames.get() == "nobody"
 
 
 async def test_a_crowd_of_one_does_not_shut_others_out() -> None:

@@ -137,6 +137,8 @@ class Runner:
         """Begin a job; what it has left to await is returned. Never raises."""
         route, event = job
         if type(event) is not StanzaEvent:
+            if CURRENT.get() is not None:
+                CURRENT.set(None)  # a socket's reader is run in the context that opened it
             return self._begin(route, event)
         token = CURRENT.set(event)
         try:

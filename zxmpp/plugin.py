@@ -19,11 +19,11 @@ from msgspec import Struct
 
 from zxmpp.declare import Wants
 from zxmpp.errors import PluginError
-from zxmpp.handlers import Route
+from zxmpp.handlers import CURRENT, Route
 
 if TYPE_CHECKING:
     from zxmpp.app import App
-    from zxmpp.handlers import Owner
+    from zxmpp.handlers import CURRENT, Owner
     from zxmpp.mdp.caller import Service
     from zxmpp.sockets import SocketSource
     from zxmpp.streams import BaseStream
@@ -116,6 +116,7 @@ class Plugin:
         return self.own(TaskHandle(task))
 
     async def _tick(self, seconds: float, function: Callable[[], Any]) -> None:
+        CURRENT.set(None)  # a timer answers nobody, wherever it was made
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
         while True:

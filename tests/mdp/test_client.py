@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tests.mdp.helpers import (
+    LIMIT,
     QUICK,
     a_broker,
     a_fake_broker,
@@ -20,6 +21,7 @@ from tests.mdp.helpers import (
     serving,
 )
 from zxmpp.errors import ClosedError, ConfigError
+from zxmpp.event import Lifecycle
 from zxmpp.mdp import BadAnswer, Client, NoAnswer, NoAnswerInTime, Worker
 
 C2 = b"MDPC02"
@@ -227,6 +229,19 @@ async def test_a_new_connection_does_not_run_a_request_twice() -> None:
         assert old is not None
         old.close(0)
     assert held.count == 1
+
+
+async def test_an_answer_that_lies_there_when_the_connection_breaks_is_read() -> None:
+    async with a_fake_broker() as broker, Client(broker.address) as client:
+        pending = client.begin("echo", [b"x"], LIMIT, "")
+        [[peer, *_, meta, _]] = await broker.got(C2, REQUEST)
+        broker.send(peer, C2, FINAL, b"echo", meta, b"answer")
+        # Nothing awaits here: the answer has come, and is not read yet.
+        socket = client._socket
+        assert socket is not None and socket.zmq_socket.poll(LIMIT * 1000)
+        client._monitored(Lifecycle.DISCONNECTED, "", "")
+        assert b"".join(await bounded(pending.whole())) == b"answer"
+        await eventually(lambda: client.counts["reconnected"])
 
 
 async def test_a_silent_broker_is_left_and_asked_again_on_a_new_connection() -> None:

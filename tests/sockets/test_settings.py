@@ -131,6 +131,8 @@ def test_safe_defaults_hold_unless_the_user_says_otherwise() -> None:
         assert router[interval] > 0
     push = {"type": "PUSH", "connect": BIND}
     assert SocketSettings.from_table("s", push).all_options("s")["IMMEDIATE"] == 1
+    dealer = SocketSettings.from_table("s", {**push, "type": "DEALER"})
+    assert "IMMEDIATE" not in dealer.all_options("s")  # libzmq would lose what is not read yet
     chosen = SocketSettings.from_table("s", {**push, "immediate": 0, "linger": 5, "maxmsgsize": -1})
     assert chosen.all_options("s")["IMMEDIATE"] == 0
     assert chosen.all_options("s")["LINGER"] == 5

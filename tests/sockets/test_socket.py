@@ -8,6 +8,7 @@ import os
 import socket as stdlib_socket
 import threading
 from collections.abc import Callable
+from select import select
 from typing import Any
 
 import pytest
@@ -458,6 +459,24 @@ async def test_a_router_says_that_a_peer_is_not_there(opened: Opened) -> None:
         router.send(b"x")
 
 
+async def test_a_send_that_fails_takes_no_message_away(
+    opened: Opened, peer: Peer, addresses: dict[str, str]
+) -> None:
+    inbox = Inbox()
+    router = opened("ROUTER", bind=addresses["tcp"], on_messages=inbox)
+    dealer = peer(zmq.DEALER, router.bound[0])
+    dealer.send(b"1")
+    await inbox.wait(1)
+    await drained(inbox)
+    fd = router._pump._fd
+    dealer.send(b"2")
+    assert select([fd], [], [], LIMIT)[0]
+    while select([fd], [], [], 0)[0]:  # libzmq looks at what has come only now and then
+        with pytest.raises(Unroutable):
+            router.send([b"nobody", b"x"])
+    assert [item[-1] for item in await inbox.wait(2)] == [b"1", b"2"]
+
+
 async def test_what_waits_for_a_dealer_that_goes_is_dropped_by_name(
     opened: Opened, peer: Peer
 ) -> None:
@@ -479,6 +498,26 @@ async def test_what_waits_for_a_dealer_that_goes_is_dropped_by_name(
     statistics = router.statistics()
     assert statistics.dropped["unroutable"] > 0
     assert statistics.sent + statistics.dropped["unroutable"] == total
+
+
+async def test_what_came_before_the_connection_broke_is_read(
+    opened: Opened, peer: Peer, unused_port: int
+) -> None:
+    inbox, log = Inbox(), MonitorLog()
+    address = f"tcp://127.0.0.1:{unused_port}"
+    dealer = opened("DEALER", connect=address, on_messages=inbox, monitor=True, on_monitor=log)
+    router = peer(zmq.ROUTER)
+    router.bind(address)
+    dealer.send(b"question")
+    await in_thread(lambda: router.poll(LIMIT * 1000))
+    routing_id, _ = router.recv_multipart()
+    dealer.pause()
+    router.linger = 1000
+    router.send_multipart([routing_id, b"answer"])
+    router.close()
+    await log.wait("disconnected")
+    dealer.resume()
+    assert await inbox.wait(1) == [[b"answer"]]
 
 
 async def test_wrong_states_are_named(opened: Opened, addresses: dict[str, str]) -> None:

@@ -126,7 +126,7 @@ class Client(Caller):
             if not socket.closed:
                 if self._connected:
                     await socket.flush(1.0)
-                socket.close()
+                socket.close(None if self._connected else 0)
         self._spare.clear()
         self._socket = None
 
@@ -205,7 +205,17 @@ class Client(Caller):
             self._connected = True
             self._seen = self._loop.time()
             self._ask_again()
-        elif what is Lifecycle.DISCONNECTED and self._connected and not self._closed:
+        elif what is Lifecycle.DISCONNECTED and self._connected:
+            self._connected = False
+            self._lost(self._socket)
+
+    def _lost(self, socket: Socket | None, received: int = -1) -> None:
+        """The connection is lost: what it brought is read before its socket is given up."""
+        if socket is None or socket is not self._socket or self._closed:
+            return
+        if (now := socket.statistics().received) != received:
+            self._loop.call_soon(self._lost, socket, now)  # behind the turn that reads
+        else:
             self._reopen("the connection was lost")
 
     def _reopen(self, why: str) -> None:

@@ -179,4 +179,4 @@ class Session:
             self.over.set()
             if not self._socket.closed and self.connected:
                 await self._socket.flush(1.0)
-        self._socket.close()
+        self._socket.close(None if self.connected else 0)

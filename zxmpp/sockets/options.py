@@ -110,8 +110,10 @@ def defaults(kind: zmq.SocketType, connects: bool, max_message_bytes: int) -> di
     if kind == zmq.ROUTER:
         # An unknown peer, or a full one, is an error to us instead of silence.
         chosen["ROUTER_MANDATORY"] = 1
-    if connects and kind in (zmq.PUSH, zmq.DEALER, zmq.REQ):
-        # Without a peer nothing goes into libzmq's queue, where nobody would see it wait.
+    if connects and kind == zmq.PUSH:
+        # Without a peer nothing goes into libzmq's queue, where nobody would see it wait. Not so for
+        # types that receive, too: with it libzmq 4.3 throws away what has come and is not read yet
+        # when the connection breaks.
         chosen["IMMEDIATE"] = 1
     return chosen
 

@@ -132,6 +132,9 @@ class Socket:
             self._check()
         try:
             self._pump.sender.send(frames)
+        except SocketError:
+            self._pump.look()  # a call that failed may have taken the edge, too
+            raise
         except zmq.ZMQError as error:
             self._broken(error)
             self._check()
