@@ -82,13 +82,13 @@ class Workers(Plugin):
 
     Config = WorkersConfig
     config: WorkersConfig
+    needs_broker = True
 
     async def start(self) -> None:
         #: What is under way, by who asked and where, and by the full JID or occupant that asked.
         self._asked = _Groups()
         self._by_address = _Groups()
         for name, settings in self.config.commands.items():
-            self.service(settings.service or name)  # no broker is an error now
             self.add_command(
                 self._command(name, settings), name, role=settings.role, lane="free",
                 timeout=settings.timeout + 5,

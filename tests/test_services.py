@@ -13,7 +13,17 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from zxmpp import App, ConfigError, FramesEvent, Plugin, PluginError, SocketError, command, every, on
+from zxmpp import (
+    App,
+    ConfigError,
+    FramesEvent,
+    Plugin,
+    PluginError,
+    SocketError,
+    command,
+    every,
+    on,
+)
 from zxmpp.config import parse
 from zxmpp.mdp import Client, Job, NoAnswer, Worker
 from zxmpp.testing import TestBot, body_of

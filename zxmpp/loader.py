@@ -186,6 +186,8 @@ class Loader:
                 raise PluginError(
                     f"plugin {name!r} depends on {dependency!r}, which is not loaded; load it first"
                 )
+        if cls.needs_broker:
+            self._app.services  # noqa: B018 (raises if there is none)
         config = to_struct(cls.Config, dict(table), f"[plugins.{name}]")
         try:
             owner = self._app.pipeline.owner(name)

@@ -23,7 +23,7 @@ from zxmpp.handlers import CURRENT, Route
 
 if TYPE_CHECKING:
     from zxmpp.app import App
-    from zxmpp.handlers import CURRENT, Owner
+    from zxmpp.handlers import Owner
     from zxmpp.mdp.caller import Service
     from zxmpp.sockets import SocketSource
     from zxmpp.streams import BaseStream
@@ -52,6 +52,8 @@ class Plugin:
     name: ClassVar[str] = ""
     description: ClassVar[str] = ""
     dependencies: ClassVar[tuple[str, ...]] = ()
+    #: Whether it asks services: it is not loaded into a bot without a ``[broker]``.
+    needs_broker: ClassVar[bool] = False
     #: A frozen msgspec struct with ``forbid_unknown_fields=True``.
     Config: ClassVar[type[Struct]] = NoConfig
 

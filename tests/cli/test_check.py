@@ -122,6 +122,7 @@ def test_every_problem_at_once_with_its_line(zxmpp: Zxmpp, tmp_path: Path) -> No
         4: "[streams.bot] has no key 'pign_interval'; did you mean 'ping_interval'?",
         8: "[sockets.a] bind 'tcp://127.0.0.1' has no port; write tcp://HOST:PORT",
         17: "[plugins.relay] routes[1] has no key 'topc'; did you mean 'topic'?",
+        19: "[plugins.workers] asks services, and this bot has no broker; add a table [broker]",
         21: "[plugins.workers] commands.x has no key 'usge'; did you mean 'usage'?",
         23: "[plugins.ehco] no plugin 'ehco' is installed; did you mean 'echo'?",
         25: "[plugins.mine] command 'dig' wants the role 'admin'",
@@ -139,7 +140,7 @@ def test_every_problem_at_once_with_its_line(zxmpp: Zxmpp, tmp_path: Path) -> No
     assert "depend on each other in a circle: first -> second -> first" in done.stderr or (
         "depend on each other in a circle: second -> first -> second" in done.stderr
     )
-    assert done.stderr.endswith("zxmpp: 12 problems\n")
+    assert done.stderr.endswith("zxmpp: 13 problems\n")
     assert SECRET not in done.stderr
 
 

@@ -238,7 +238,8 @@ async def test_an_answer_that_lies_there_when_the_connection_breaks_is_read() ->
         broker.send(peer, C2, FINAL, b"echo", meta, b"answer")
         # Nothing awaits here: the answer has come, and is not read yet.
         socket = client._socket
-        assert socket is not None and socket.zmq_socket.poll(LIMIT * 1000)
+        assert socket is not None
+        assert socket.zmq_socket.poll(LIMIT * 1000)
         client._monitored(Lifecycle.DISCONNECTED, "", "")
         assert b"".join(await bounded(pending.whole())) == b"answer"
         await eventually(lambda: client.counts["reconnected"])

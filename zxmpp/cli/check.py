@@ -89,6 +89,12 @@ def _plugins(reading: Reading) -> None:
             continue
         if name not in wanted_by:
             reading.convert(cls.Config, plugin.table, table, ("plugins", name))
+        if cls.needs_broker and reading.settings.broker is None:
+            text = (
+                f"{table} asks services, and this bot has no broker; add a table [broker] with "
+                f'bind = ["tcp://127.0.0.1:5555"]'
+            )
+            reading.add(("plugins", name), table, text)
         graph[name] = set()
         for dependency in cls.dependencies:
             if dependency.startswith("xep_"):

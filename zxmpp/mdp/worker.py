@@ -94,7 +94,9 @@ class Worker:
         return function
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; a second one stops at once."""
+        """Serve until SIGTERM or SIGINT; a second one stops at once. Python waits for a thread that
+        still runs a job before the process ends; the next signal ends it all the same, and
+        ``zxmpp worker`` does not wait."""
         asyncio.run(self._run())
 
     async def _run(self) -> None:
