@@ -12,7 +12,8 @@ from tests.docs.test_tables import rows
 from zxmpp.mdp import Broker, BrokerOptions
 from zxmpp.mdp.broker.states import REACTIONS, Reaction
 from zxmpp.mdp.errors import _REASONS
-from zxmpp.mdp.wire import DIALECTS, V02, Command, Dialect, Meta
+from zxmpp.mdp.messages import Command, Meta
+from zxmpp.mdp.wire import DIALECTS, V02, Dialect
 
 ROOT = Path(__file__).resolve().parents[2]
 HOWTO = ROOT / "docs" / "howto" / "services.md"
@@ -60,7 +61,7 @@ def test_every_malformed_message_has_its_reason_explained() -> None:
 def test_every_count_is_explained() -> None:
     table = rows(HOWTO)
     names = found(r'_complain\([\w.]+, "([a-z-]+)"') | found(r'_unexpected\([^)]*now, "([a-z-]+)"')
-    names |= {f"worker-{why}" for why in found(r'_lose\([\w.]+, "([a-z-]+)"')}
+    names |= {f"worker-{why}" for why in found(r'\blose\([\w.]+, "([a-z-]+)"')}
     names |= {
         f"unexpected-{command}"
         for (_, command), reaction in REACTIONS.items()

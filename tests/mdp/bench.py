@@ -10,19 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from zxmpp.mdp.broker import Broker, BrokerOptions, Delivery, Request
-from zxmpp.mdp.wire import (
-    V01,
-    V02,
-    Command,
-    Dialect,
-    Message,
-    Meta,
-    Options,
-    decode,
-    encode_meta,
-    meta_of,
-    split,
-)
+from zxmpp.mdp.messages import Command, Meta, Options, encode_meta, meta_of
+from zxmpp.mdp.wire import V01, V02, Dialect, Message, decode, split
 
 __all__ = ["Bench", "problem", "read"]
 

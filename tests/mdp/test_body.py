@@ -11,8 +11,8 @@ import pytest
 from zxmpp.errors import Refused
 from zxmpp.mdp.body import BadBody, decode_body, encode_body
 from zxmpp.mdp.errors import NoAnswer, NoAnswerInTime, no_answer
+from zxmpp.mdp.messages import Problem
 from zxmpp.mdp.pending import Part, Pending
-from zxmpp.mdp.wire import Problem
 
 
 @dataclass

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.mdp.bench import Bench, read
-from zxmpp.mdp.wire import DIALECTS, V01, V02, Command, Dialect
+from zxmpp.mdp.messages import Command
+from zxmpp.mdp.wire import DIALECTS, V01, V02, Dialect
 
 VECTORS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("vectors.json").read_text())
 PEER = b"\x00peer"

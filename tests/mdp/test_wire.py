@@ -7,24 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.mdp.bench import read
-from zxmpp.mdp.wire import (
-    DIALECTS,
-    V01,
-    V02,
+from zxmpp.mdp.messages import (
     Command,
-    Dialect,
     Malformed,
-    Message,
     Meta,
     Options,
     Problem,
-    Tag02,
-    decode,
     encode_meta,
     meta_of,
     options_of,
-    split,
 )
+from zxmpp.mdp.wire import DIALECTS, V01, V02, Dialect, Message, Tag02, decode, split
 
 ALL = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
 

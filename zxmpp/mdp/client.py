@@ -21,21 +21,9 @@ from typing import Any, Self
 from zxmpp.errors import ClosedError, ConfigError, SocketError
 from zxmpp.event import Lifecycle
 from zxmpp.mdp.caller import Caller
+from zxmpp.mdp.messages import MAX_TRACE, Command, Malformed, Meta, Problem, encode_meta, meta_of
 from zxmpp.mdp.pending import Part, Pending
-from zxmpp.mdp.wire import (
-    DIALECTS,
-    MAX_TRACE,
-    V02,
-    Command,
-    Malformed,
-    Message,
-    Meta,
-    Problem,
-    decode,
-    encode_meta,
-    meta_of,
-    split,
-)
+from zxmpp.mdp.wire import DIALECTS, V02, Message, decode, split
 from zxmpp.sockets import Socket, SocketSettings
 
 __all__ = ["Client"]

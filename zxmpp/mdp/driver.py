@@ -17,8 +17,8 @@ from itertools import count
 from secrets import token_hex
 
 from zxmpp.mdp.broker import Broker, BrokerOptions, Request
+from zxmpp.mdp.messages import MAX_TRACE, Command, Problem
 from zxmpp.mdp.pending import Part, Pending
-from zxmpp.mdp.wire import MAX_TRACE, Command, Problem
 from zxmpp.sockets import SendBufferFull, Unroutable
 
 __all__ = ["Driver"]

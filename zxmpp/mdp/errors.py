@@ -8,7 +8,7 @@ Rules:
 from __future__ import annotations
 
 from zxmpp.errors import Refused
-from zxmpp.mdp.wire import Problem
+from zxmpp.mdp.messages import Problem
 
 __all__ = ["BadAnswer", "NoAnswer", "NoAnswerInTime", "no_answer"]
 

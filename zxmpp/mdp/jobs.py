@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from zxmpp.errors import UserError
 from zxmpp.mdp.body import BadBody, encode_body
 from zxmpp.mdp.handler import Job, Progress, Runner
-from zxmpp.mdp.wire import Meta, Problem
+from zxmpp.mdp.messages import Meta, Problem
 
 if TYPE_CHECKING:
     from zxmpp.mdp.session import Session

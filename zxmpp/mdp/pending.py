@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from zxmpp.mdp.errors import NoAnswer, no_answer
-from zxmpp.mdp.wire import Problem
+from zxmpp.mdp.messages import Problem
 
 __all__ = ["Part", "Pending"]
 

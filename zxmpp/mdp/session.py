@@ -16,18 +16,8 @@ from zxmpp.errors import ZxmppError
 from zxmpp.event import Lifecycle
 from zxmpp.mdp.handler import Job
 from zxmpp.mdp.jobs import Jobs
-from zxmpp.mdp.wire import (
-    V02,
-    Command,
-    Malformed,
-    Message,
-    Meta,
-    Options,
-    decode,
-    encode_meta,
-    meta_of,
-    split,
-)
+from zxmpp.mdp.messages import Command, Malformed, Meta, Options, encode_meta, meta_of
+from zxmpp.mdp.wire import V02, Message, decode, split
 from zxmpp.sockets import Socket
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
-"""Majordomo on the wire: frames to messages and back. No I/O; imports no other zxmpp module.
+"""Majordomo on the wire: frames to messages and back. No I/O; imports only `messages`.
 
 Rules:
 - Strict in what is sent, tolerant in what comes as far as it can't be mistaken: a worker's REPLY
   without the empty frame behind the address is read (the guide's PHP worker sends it so).
-- Whatever is not understood is `Malformed`, with a short reason that can be counted.
+- Whatever is not understood is `Malformed`.
 - Everything but meta data is bytes: services, addresses and bodies are never decoded here.
 - A dialect is what a peer's first message shows: header and leading empty frame together.
 
@@ -15,112 +15,20 @@ that has not used one itself. docs/reference/mdp.md has all frames as tables.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Final
 
-import msgspec
 from msgspec import Struct
 
-__all__ = [
-    "DIALECTS",
-    "MMI",
-    "V01",
-    "V02",
-    "Command",
-    "Dialect",
-    "Malformed",
-    "Message",
-    "Meta",
-    "Options",
-    "Problem",
-    "Tag02",
-    "decode",
-    "encode_meta",
-    "meta_of",
-    "options_of",
-    "split",
-]  # fmt: skip
+from zxmpp.mdp.messages import Command, Malformed
+
+__all__ = ["DIALECTS", "MMI", "V01", "V02", "Dialect", "Message", "Tag02", "decode", "split"]
 
 #: Services that begin so are the broker's own (RFC 8).
 MMI: Final = b"mmi."
 #: Longest name of a service, in bytes.
 MAX_SERVICE: Final = 255
-#: Largest frame of meta data, in bytes; and of what stands in it, characters of a trace.
-MAX_META: Final = 4096
-MAX_TRACE: Final = 128
 
 _EMPTY: Final = b""
-
-T = TypeVar("T")
-
-
-class Command(StrEnum):
-    """What a message says; the same for all dialects."""
-
-    READY = "ready"  #: worker to broker: here I am, for this service
-    REQUEST = "request"  #: client to broker to worker
-    PARTIAL = "partial"  #: worker to broker to client: a part of the answer, more follow
-    FINAL = "final"  #: worker to broker to client: the answer, or its last part (REPLY in 0.1)
-    HEARTBEAT = "heartbeat"  #: both ways: a sign of life
-    DISCONNECT = "disconnect"  #: both ways: this connection is over
-    CANCEL = "cancel"  #: extension; client to broker to worker: nobody waits for this any more
-    RETURN = "return"  #: extension; worker to broker: not started, give it to somebody else
-    CREDIT = "credit"  #: extension; worker to broker: hold so many at once from now on
-
-
-class Problem(Struct, frozen=True):
-    """Why a request ended without an answer: `condition` is a short name, `text` is for people."""
-
-    condition: str
-    text: str = ""
-
-
-class Options(Struct, frozen=True, omit_defaults=True):
-    """What a worker of ours says in READY."""
-
-    #: Requests that it runs at the same time.
-    slots: int = 1
-    #: Requests that it holds at the same time: those that run and those that wait in it.
-    credit: int = 1
-    #: What it calls itself, for people.
-    name: str = ""
-
-
-class Meta(Struct, frozen=True, omit_defaults=True):
-    """The frame of JSON in an extended message. Each field stands where it means something."""
-
-    #: The requester's name for its request, unguessable: whoever knows it may ask for the answer.
-    id: str = ""
-    #: Seconds that are left for the answer.
-    timeout: float | None = None
-    #: How often this request was given to a worker, this time included.
-    attempt: int = 0
-    #: Who asks: a JID that the bot has verified. Empty for clients of the broker.
-    sender: str = ""
-    #: Goes with the request everywhere, into logs too.
-    trace: str = ""
-    #: In PARTIAL, which part this is, from 1; in FINAL, how many there were.
-    part: int = 0
-    #: In PARTIAL, how far the work is, from 0 to 1.
-    progress: float | None = None
-    #: In PARTIAL to a client: forget the parts so far, another worker begins anew.
-    restart: bool = False
-    #: In FINAL: there is no answer, and why.
-    problem: Problem | None = None
-    #: In CANCEL: only if it has not begun; send it back then.
-    recall: bool = False
-    #: In CREDIT: the new number, 0 for no more.
-    credit: int | None = None
-
-
-class Malformed(Exception):
-    """Frames that are no message of Majordomo. `reason` is short and can be counted; `dialect` is
-    set where the frames come from a worker that can be told to disconnect."""
-
-    def __init__(self, reason: str, dialect: Dialect | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.dialect = dialect
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -246,28 +154,6 @@ DIALECTS: Final = {dialect.name: dialect for dialect in (V01, V02, Tag02)}
 
 
 # -- reading --------------------------------------------------------------------------------------
-
-_decode_meta: Callable[[bytes], Meta] = msgspec.json.Decoder(Meta).decode
-_decode_options: Callable[[bytes], Options] = msgspec.json.Decoder(Options).decode
-
-
-def meta_of(frame: bytes, dialect: Dialect | None = None) -> Meta:
-    """The meta data in `frame`. Malformed, for a peer of `dialect`, if there is none."""
-    return _json(frame, _decode_meta, dialect)
-
-
-def options_of(frame: bytes, dialect: Dialect) -> Options:
-    """What a worker of ours says of itself in READY. Malformed if it can't be read."""
-    return _json(frame, _decode_options, dialect)
-
-
-def _json(frame: bytes, read: Callable[[bytes], T], dialect: Dialect | None) -> T:
-    if len(frame) > MAX_META:
-        raise Malformed("meta-too-big", dialect)
-    try:
-        return read(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Malformed("bad-meta", dialect) from None
 
 
 def _plain_client(dialect: Dialect) -> Callable[[list[bytes]], Message]:
@@ -415,11 +301,3 @@ def split(frames: list[bytes]) -> tuple[bool, list[bytes]]:
     if frames and not frames[0]:
         return True, frames[1:]
     return False, frames
-
-
-_encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
-
-
-def encode_meta(meta: Meta | Options) -> bytes:
-    """`meta` as a frame."""
-    return _encode(meta)

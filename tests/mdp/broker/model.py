@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from tests.mdp.bench import Bench, read
 from zxmpp.mdp.broker import Request, RequestState
-from zxmpp.mdp.wire import V01, V02, Command, Dialect, Message, Tag02, meta_of
+from zxmpp.mdp.messages import Command, meta_of
+from zxmpp.mdp.wire import V01, V02, Dialect, Message, Tag02
 
 __all__ = [
     "ATTEMPTS", "CLIENTS", "HEARTBEAT", "JOIN_BYTES", "LEASE", "LIVENESS", "MAX_CREDIT", "REMEMBER",

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from tests.mdp.bench import Bench
-from zxmpp.mdp.wire import (
-    Command,
-    Message,
-    Meta,
-    meta_of,
-)
+from zxmpp.mdp.messages import Command, Meta, meta_of
+from zxmpp.mdp.wire import Message
 
 ID = "an id that nobody can guess"
 

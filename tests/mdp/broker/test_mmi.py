@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from tests.mdp.bench import Bench
-from zxmpp.mdp.wire import V01, V02, Command, Dialect, Tag02, meta_of
+from zxmpp.mdp.messages import Command, meta_of
+from zxmpp.mdp.wire import V01, V02, Dialect, Tag02
 
 ID = "an id that nobody can guess"
 

@@ -5,17 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.mdp.bench import Bench, problem
-from zxmpp.mdp.wire import (
-    V01,
-    V02,
-    Command,
-    Dialect,
-    Message,
-    Meta,
-    Problem,
-    Tag02,
-    meta_of,
-)
+from zxmpp.mdp.messages import Command, Meta, Problem, meta_of
+from zxmpp.mdp.wire import V01, V02, Dialect, Message, Tag02
 
 ID = "an id that nobody can guess"
 

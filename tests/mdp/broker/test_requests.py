@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from tests.mdp.bench import Bench, problem
-from zxmpp.mdp.wire import (
-    V01,
-    V02,
-    Command,
-    Message,
-    Meta,
-    encode_meta,
-    meta_of,
-)
+from zxmpp.mdp.messages import Command, Meta, encode_meta, meta_of
+from zxmpp.mdp.wire import V01, V02, Message
 
 ID = "an id that nobody can guess"
 

@@ -26,7 +26,8 @@ from tests.mdp.broker.model import (
     Model,
 )  # fmt: skip
 from zxmpp.mdp.broker.requests import FRAME_BYTES
-from zxmpp.mdp.wire import V01, V02, Command, Dialect, Problem, Tag02
+from zxmpp.mdp.messages import Command, Problem
+from zxmpp.mdp.wire import V01, V02, Dialect, Tag02
 
 WORKERS: list[tuple[bytes, Dialect, bool]] = [
     (b"w01", V01, False), (b"w02", V02, False), (b"wtag", Tag02, False),

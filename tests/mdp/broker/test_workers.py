@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.mdp.bench import Bench, read
-from zxmpp.mdp.wire import V01, V02, Command, Dialect, Message, Tag02, meta_of
+from zxmpp.mdp.messages import Command, meta_of
+from zxmpp.mdp.wire import V01, V02, Dialect, Message, Tag02
 
 PLAIN = pytest.mark.parametrize("dialect", [V01, V02, Tag02], ids=lambda dialect: dialect.name)
 

@@ -7,8 +7,6 @@ Rules:
 - A request ends once. Until then it waits in one queue or is held by one registered worker.
 - Only the worker that holds a request may answer it, under the address it was given for it. The
   address is this broker's name for one handing over; to a worker it is opaque (RFC 7, "envelope").
-- A worker that is gone costs a request an attempt only if it may have begun: the first `slots` of
-  what it held. One that runs out of attempts becomes a dead letter.
 - Plain workers hold one request at a time. They are never told of time-outs or cancellations: what
   they answer too late is dropped and counted.
 
@@ -19,31 +17,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable
-from itertools import islice
 from typing import Final
 
 from msgspec import Struct
 
 from zxmpp.mdp.broker import mmi
+from zxmpp.mdp.broker.crew import Crew
 from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.mdp.broker.outgoing import Delivery, Outgoing
 from zxmpp.mdp.broker.records import Asker, Request, Worker
 from zxmpp.mdp.broker.requests import Requests
 from zxmpp.mdp.broker.states import REACTIONS, Reaction, RequestState, WorkerState
-from zxmpp.mdp.wire import (
+from zxmpp.mdp.messages import (
     MAX_TRACE,
-    MMI,
-    V02,
     Command,
     Malformed,
-    Message,
     Meta,
     Problem,
-    decode,
     encode_meta,
     meta_of,
-    options_of,
 )
+from zxmpp.mdp.wire import MMI, V02, Message, decode
 
 __all__ = ["Broker", "Complaint", "Delivery"]
 
@@ -54,7 +48,6 @@ MAX_CONDITION, MAX_TEXT = 64, 500
 
 _ENDED: Final = RequestState.ENDED
 _FINAL: Final = Command.FINAL
-_RECALL: Final = encode_meta(Meta(recall=True))
 _INSIDE: Final = Asker(b"", None, True)
 
 
@@ -75,14 +68,16 @@ class Broker:
         self.complaints: list[Complaint] = []
         #: What waits and runs, with the services that it is for.
         self.requests = Requests(options, self.counts, self.outgoing, life)
-        self.workers: dict[bytes, Worker] = {}
+        self._crew = Crew(options, self.counts, self.outgoing, self.requests)
+        #: Registered workers, by routing id.
+        self.workers = self._crew.workers
         self._next_beat: float | None = None
         self._reactions: dict[Reaction, Callable[[Worker, Message, float], None]] = {
             Reaction.TAKE_ANSWER: self._take_answer,
             Reaction.TAKE_BACK: self._take_back,
             Reaction.REFRESH: self._refresh,
             Reaction.SET_CREDIT: self._set_credit,
-            Reaction.FORGET: lambda worker, _, now: self._lose(worker, "left", now),
+            Reaction.FORGET: lambda worker, _, now: self._crew.lose(worker, "left", now),
         }
 
     # -- what comes in ---------------------------------------------------------------------------
@@ -122,7 +117,7 @@ class Broker:
         dialect = worker.dialect if worker is not None else error.dialect
         if worker is not None:
             # RFC 18: an invalid message makes the peer invalid.
-            self._lose(worker, "invalid", now)
+            self._crew.lose(worker, "invalid", now)
         if dialect is not None:
             self.outgoing.frames.append([peer, *dialect.disconnect])
 
@@ -131,7 +126,7 @@ class Broker:
     ) -> None:
         self._complain(peer, f"{reason}-{message.command}" if reason == "unexpected" else reason)
         if (worker := self.workers.get(peer)) is not None:
-            self._lose(worker, "unexpected", now)
+            self._crew.lose(worker, "unexpected", now)
         self.outgoing.frames.append([peer, *message.dialect.disconnect])
 
     def _complain(self, peer: bytes, reason: str) -> None:
@@ -145,22 +140,8 @@ class Broker:
             # RFC 8: these are the broker's own.
             self._unexpected(peer, message, now, "reserved-service")
             return
-        slots, credit, name = 1, 1, ""
-        if message.meta is not None:
-            options = options_of(message.meta, message.dialect)
-            credit = max(0, min(options.credit, self.options.max_credit))
-            slots = max(1, min(options.slots, credit))
-            name = options.name[:64]
-        service = self.requests.service(message.name)
-        worker = Worker(
-            peer, service, message.dialect, now, slots=slots, credit=credit,
-            extended=message.meta is not None, name=name,
-        )  # fmt: skip
-        self.workers[peer] = service.workers[peer] = worker
-        self.counts["registered"] += 1
+        self._crew.register(peer, message, now)
         self._begin_beating(now)
-        service.place(worker)
-        self.requests.dispatch(service, now)
 
     def _refresh(self, worker: Worker, message: Message, now: float) -> None:
         worker.seen = now
@@ -170,9 +151,7 @@ class Broker:
         if credit is None or credit < 0:
             raise Malformed("bad-meta", message.dialect)
         worker.seen = now
-        worker.credit = min(credit, self.options.max_credit)
-        worker.service.place(worker)
-        self.requests.dispatch(worker.service, now)
+        self._crew.set_credit(worker, credit, now)
 
     def _take_answer(self, worker: Worker, message: Message, now: float) -> None:
         request = worker.held.get(message.name)
@@ -190,7 +169,7 @@ class Broker:
                 self.requests.part(request, message.body, meta.progress if meta else None, now)
             return
         # The worker first: it is idle until its next request is there.
-        self._let_go(worker, message.name, now)
+        self._crew.let_go(worker, message.name, now)
         if request.state is _ENDED:
             self.counts["late-answer"] += 1
             return
@@ -216,43 +195,7 @@ class Broker:
             self.counts["returned"] += 1
             request.attempt -= 1
             self.requests.hand_back(request)
-        self._let_go(worker, message.name, now)
-
-    def _let_go(self, worker: Worker, address: bytes, now: float) -> None:
-        del worker.held[address]
-        worker.service.place(worker)
-        if worker.service.queue:
-            self.requests.dispatch(worker.service, now)
-
-    def _lose(self, worker: Worker, why: str, now: float) -> None:
-        """`worker` is registered no more; what it held goes to others."""
-        self.counts[f"worker-{why}"] += 1
-        service = worker.service
-        del self.workers[worker.peer], service.workers[worker.peer]
-        self.requests.loaded.pop(worker, None)
-        worker.credit = 0
-        service.place(worker)
-        held, worker.held = list(worker.held.values()), {}
-        back: list[Request] = []
-        for position, request in enumerate(held):
-            if request.state is _ENDED:
-                continue
-            if position >= worker.slots:
-                request.attempt -= 1
-            if request.parts and not request.asker.extended:
-                self.counts["interrupted"] += 1
-                self.requests.fail(
-                    request, Problem("interrupted", "its worker died in mid-answer"), now
-                )
-            elif request.attempt >= self.options.attempts:
-                self.requests.bury(request, now)
-            else:
-                back.append(request)
-        for request in reversed(back):
-            self.counts["requeued"] += 1
-            self.requests.hand_back(request)
-        self.requests.dispatch(service, now)
-        self.requests.tidy(service)
+        self._crew.let_go(worker, message.name, now)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -335,7 +278,7 @@ class Broker:
         if self._next_beat is not None and self._next_beat <= now:
             self._beat(now)
         if self.requests.loaded:
-            self._recall(now)
+            self._crew.recall(now)
 
     def _begin_beating(self, now: float) -> None:
         if self._next_beat is None:
@@ -343,18 +286,10 @@ class Broker:
 
     def _beat(self, now: float) -> None:
         options = self.options
-        patience = options.heartbeat * options.liveness
-        if self._next_beat is not None and now - self._next_beat > patience:
-            # This process stood still: what came meanwhile has not been read yet.
-            for worker in self.workers.values():
-                worker.seen = now
-        for worker in list(self.workers.values()):
-            busy = bool(worker.held) and not worker.extended
-            if now - worker.seen > (max(options.lease, patience) if busy else patience):
-                self.outgoing.frames.append([worker.peer, *worker.dialect.disconnect])
-                self._lose(worker, "silent", now)
-            else:
-                self.outgoing.frames.append([worker.peer, *worker.dialect.heartbeat])
+        late = self._next_beat is not None and (
+            now - self._next_beat > options.heartbeat * options.liveness
+        )
+        self._crew.beat(now, stood_still=late)
         for peer in self.requests.waiting:
             self.outgoing.frames.append([peer, *V02.client_heartbeat])
         self.requests.answers.expire(now)
@@ -372,33 +307,11 @@ class Broker:
             self._next_beat = now
             self.tick(now)
 
-    def _recall(self, now: float) -> None:
-        """Ask for requests that wait in a busy worker while another has a free slot."""
-        for worker in list(self.requests.loaded):
-            if len(worker.held) <= worker.slots:
-                del self.requests.loaded[worker]
-                continue
-            service = worker.service
-            if service.queue or not service.idle:
-                continue
-            free = sum(idle.slots - len(idle.held) for idle in service.idle)
-            for address, request in islice(worker.held.items(), worker.slots, None):
-                if free <= 0 or now - request.since < self.options.recall:
-                    break
-                if request.state is _ENDED:
-                    continue
-                # One that was asked for already and is not back yet will take a slot, too.
-                free -= 1
-                if not request.recalled:
-                    request.recalled = True
-                    frames = worker.dialect.extended(Command.CANCEL, address, _RECALL)
-                    self.outgoing.frames.append([worker.peer, *frames])
-
     def gone(self, peer: bytes, now: float) -> None:
         """`peer` could not be reached: it has no connection any more."""
         worker = self.workers.get(peer)
         if worker is not None:
-            self._lose(worker, "gone", now)
+            self._crew.lose(worker, "gone", now)
         for request in list(self.requests.waiting.get(peer, ())):
             self.requests.cancel(request, now, "asker-gone")
 
@@ -414,7 +327,7 @@ class Broker:
             for request in list(worker.held.values()):
                 if request.state is not _ENDED:
                     self.requests.refuse(request, "stopping", now)
-            self._lose(worker, "stopped", now)
+            self._crew.lose(worker, "stopped", now)
 
 
 def _meta(message: Message) -> Meta:

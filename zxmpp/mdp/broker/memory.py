@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from zxmpp.mdp.wire import Problem
+from zxmpp.mdp.messages import Problem
 
 __all__ = ["Answer", "Answers", "DeadLetter", "DeadLetters"]
 

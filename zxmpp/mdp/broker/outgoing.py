@@ -15,7 +15,7 @@ from collections import Counter
 from msgspec import Struct
 
 from zxmpp.mdp.broker.records import Asker, Request
-from zxmpp.mdp.wire import Command, Meta, Problem, encode_meta
+from zxmpp.mdp.messages import Command, Meta, Problem, encode_meta
 
 __all__ = ["Delivery", "Outgoing"]
 

@@ -21,7 +21,7 @@ from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.mdp.broker.outgoing import Outgoing
 from zxmpp.mdp.broker.records import Asker, Request, Service, Worker
 from zxmpp.mdp.broker.states import MOVES, IllegalMove, Move, RequestState
-from zxmpp.mdp.wire import Command, Meta, Problem, encode_meta
+from zxmpp.mdp.messages import Command, Meta, Problem, encode_meta
 
 __all__ = ["Requests"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from zxmpp.mdp.wire import Command
+from zxmpp.mdp.messages import Command
 
 __all__ = ["MOVES", "REACTIONS", "IllegalMove", "Move", "Reaction", "RequestState", "WorkerState"]
 
