@@ -9,15 +9,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
-
-if TYPE_CHECKING:
-    from zxmpp.mdp.wire import Dialect
 
 __all__ = [
     "MAX_META", "MAX_TRACE", "Command", "Malformed", "Meta", "Options", "Problem", "encode_meta",
@@ -91,13 +88,13 @@ class Meta(Struct, frozen=True, omit_defaults=True):
 
 
 class Malformed(Exception):
-    """Frames that are no message of Majordomo. `reason` is short and can be counted; `dialect` is
-    set where the frames come from a worker that can be told to disconnect."""
+    """Frames that are no message of Majordomo. `reason` is short and can be counted; `disconnect` are
+    the frames that tell a worker so, where it is a worker's."""
 
-    def __init__(self, reason: str, dialect: Dialect | None = None) -> None:
+    def __init__(self, reason: str, disconnect: Sequence[bytes] = ()) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.dialect = dialect
+        self.disconnect = disconnect
 
 
 _decode_meta: Callable[[bytes], Meta] = msgspec.json.Decoder(Meta).decode
@@ -110,20 +107,20 @@ def encode_meta(meta: Meta | Options) -> bytes:
     return _encode(meta)
 
 
-def meta_of(frame: bytes, dialect: Dialect | None = None) -> Meta:
-    """The meta data in `frame`. Malformed, for a peer of `dialect`, if there is none."""
-    return _json(frame, _decode_meta, dialect)
+def meta_of(frame: bytes, disconnect: Sequence[bytes] = ()) -> Meta:
+    """The meta data in `frame`. Malformed, with `disconnect`, if there is none."""
+    return _json(frame, _decode_meta, disconnect)
 
 
-def options_of(frame: bytes, dialect: Dialect) -> Options:
+def options_of(frame: bytes, disconnect: Sequence[bytes]) -> Options:
     """What a worker of ours says of itself in READY. Malformed if it can't be read."""
-    return _json(frame, _decode_options, dialect)
+    return _json(frame, _decode_options, disconnect)
 
 
-def _json(frame: bytes, read: Callable[[bytes], T], dialect: Dialect | None) -> T:
+def _json(frame: bytes, read: Callable[[bytes], T], disconnect: Sequence[bytes]) -> T:
     if len(frame) > MAX_META:
-        raise Malformed("meta-too-big", dialect)
+        raise Malformed("meta-too-big", disconnect)
     try:
         return read(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Malformed("bad-meta", dialect) from None
+        raise Malformed("bad-meta", disconnect) from None

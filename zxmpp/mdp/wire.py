@@ -165,9 +165,9 @@ def _plain_client(dialect: Dialect) -> Callable[[list[bytes]], Message]:
     return parse
 
 
-def _service(name: bytes, dialect: Dialect | None = None) -> bytes:
+def _service(name: bytes, disconnect: Sequence[bytes] = ()) -> bytes:
     if not name or len(name) > MAX_SERVICE:
-        raise Malformed("bad-service-name", dialect)
+        raise Malformed("bad-service-name", disconnect)
     return name
 
 
@@ -219,30 +219,30 @@ def _worker(dialect: Dialect, to_broker: bool) -> Callable[[list[bytes]], Messag
     def parse(frames: list[bytes]) -> Message:
         count = len(frames)
         if count < 2:
-            raise Malformed("too-short", dialect)
+            raise Malformed("too-short", dialect.disconnect)
         found = commands.get(frames[1])
         if found is None:
-            raise Malformed("unknown-command", dialect)
+            raise Malformed("unknown-command", dialect.disconnect)
         command, extended = found
         if extended:
             if count < 4:
-                raise Malformed("too-short", dialect)
+                raise Malformed("too-short", dialect.disconnect)
             body = frames[4:]
             if command is Command.READY:
-                _service(frames[2], dialect)
+                _service(frames[2], dialect.disconnect)
             elif not body and command in (Command.REQUEST, Command.FINAL, Command.PARTIAL):
-                raise Malformed("too-short", dialect)
+                raise Malformed("too-short", dialect.disconnect)
             return Message(dialect, True, command, frames[2], frames[3], body)
         if command in both:
             return Message(dialect, True, command, _EMPTY, None, [])
         if count < 3:
-            raise Malformed("too-short", dialect)
+            raise Malformed("too-short", dialect.disconnect)
         if command is Command.READY:
-            return Message(dialect, True, command, _service(frames[2], dialect), None, [])
+            return Message(dialect, True, command, _service(frames[2], dialect.disconnect), None, [])
         # The empty frame may be missing; what follows the address is then the body.
         rest = 4 if count > 3 and not frames[3] else 3
         if count <= rest:
-            raise Malformed("too-short", dialect)
+            raise Malformed("too-short", dialect.disconnect)
         return Message(dialect, True, command, frames[2], None, frames[rest:])
 
     return parse
@@ -288,7 +288,7 @@ def decode(frames: list[bytes], delimited: bool, *, to_broker: bool = True) -> M
 def _unknown(frames: list[bytes], delimited: bool) -> Malformed:
     header = frames[0] if frames else _EMPTY
     if header == V01.worker_header:
-        return Malformed("no-empty-frame", V01)
+        return Malformed("no-empty-frame", V01.disconnect)
     if header == V01.client_header:
         return Malformed("no-empty-frame")
     if header[:4] in (b"MDPC", b"MDPW"):

@@ -114,12 +114,12 @@ class Broker:
     def _malformed(self, peer: bytes, error: Malformed, now: float) -> None:
         self._complain(peer, error.reason)
         worker = self.workers.get(peer)
-        dialect = worker.dialect if worker is not None else error.dialect
+        disconnect = error.disconnect if worker is None else worker.dialect.disconnect
         if worker is not None:
             # RFC 18: an invalid message makes the peer invalid.
             self._crew.lose(worker, "invalid", now)
-        if dialect is not None:
-            self.outgoing.frames.append([peer, *dialect.disconnect])
+        if disconnect:
+            self.outgoing.frames.append([peer, *disconnect])
 
     def _unexpected(
         self, peer: bytes, message: Message, now: float, reason: str = "unexpected"
@@ -149,7 +149,7 @@ class Broker:
     def _set_credit(self, worker: Worker, message: Message, now: float) -> None:
         credit = _meta(message).credit
         if credit is None or credit < 0:
-            raise Malformed("bad-meta", message.dialect)
+            raise Malformed("bad-meta", message.dialect.disconnect)
         worker.seen = now
         self._crew.set_credit(worker, credit, now)
 
@@ -332,4 +332,4 @@ class Broker:
 
 def _meta(message: Message) -> Meta:
     """The meta data of a worker's message; its sender is to be told if they are wrong."""
-    return meta_of(message.meta or b"", message.dialect)
+    return meta_of(message.meta or b"", message.dialect.disconnect)

@@ -48,7 +48,7 @@ class Crew:
         """`peer` said READY. Malformed if what it says of itself can't be read."""
         slots, credit, name = 1, 1, ""
         if message.meta is not None:
-            options = options_of(message.meta, message.dialect)
+            options = options_of(message.meta, message.dialect.disconnect)
             credit = max(0, min(options.credit, self._options.max_credit))
             slots = max(1, min(options.slots, credit))
             name = options.name[:MAX_NAME]
