@@ -467,6 +467,18 @@ async def test_an_asker_that_does_not_take_its_parts_is_told(
         await broker.until(lambda: broker.requests.open == 0)
 
 
+async def test_the_last_part_finds_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zxmpp.mdp.pending.MAX_PARTS", 3)
+    async with (
+        a_broker() as broker,
+        Client(broker.address) as client,
+        serving(Worker("s", letters, connect=broker.address)),
+    ):
+        pending = client.begin("s", [b"abc"], LIMIT, "")
+        await eventually(lambda: pending.ended)
+        assert b"".join(await bounded(pending.whole())) == b"abc"
+
+
 async def test_a_long_trace_does_not_cost_the_request() -> None:
     async with (
         a_broker() as broker,
