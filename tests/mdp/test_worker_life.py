@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.mdp.helpers import (
+    LIMIT,
     QUICK,
     FakeBroker,
     a_broker,
@@ -114,19 +115,25 @@ async def test_a_lost_connection_ends_what_runs_at_once() -> None:
             ended.set()
         return body
 
-    async with a_broker() as broker:
+    async with (
+        a_broker() as broker,
         # So many seconds that silence tells nothing here.
-        async with serving(Worker("s", function, connect=broker.address, heartbeat=60)):
-            broker.ask("s", b"x")
-            await bounded(begun.wait())
-            broker.die()
-            await bounded(ended.wait())
+        serving(Worker("s", function, connect=broker.address, heartbeat=60)),
+    ):
+        broker.ask("s", b"x")
+        await bounded(begun.wait())
+        broker.die()
+        await bounded(ended.wait())
 
 
 async def test_each_broker_that_speaks_is_tried_again_soon() -> None:
-    async with a_fake_broker() as broker, serving(Worker("s", echo, connect=broker.address)):
+    async with (
+        a_fake_broker() as broker,
+        serving(Worker("s", echo, connect=broker.address)),
+        asyncio.timeout(LIMIT),
+    ):
         # If each wait were longer than the one before, the last would not come in time.
-        for count in range(1, 13):
+        for count in range(1, 17):
             peer = (await broker.got(W2, READY, count=count))[-1][0]
             broker.send(peer, W2, b"\x06")
 
