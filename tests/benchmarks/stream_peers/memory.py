@@ -1,0 +1,304 @@
+"""One candidate in memory, in a process of its own: ``memory.py stock|ours|bare|commands NUMBER``.
+
+NUMBER is that of the plugins, for ``commands`` that of the commands. Each line on standard input,
+``CASE SECONDS``, is answered by one with the stanzas per second of processor time.
+
+Rules:
+- The other end is in memory: what is sent is counted and thrown away; only what a component asks
+  its own address comes back, as from a server.
+- Stanzas come in `BATCH` at a time, from as many senders, and the loop turns after each batch, as
+  under load. What a case needs beforehand is not timed; its cost afterwards (replies on the wire,
+  futures done) is.
+- Nothing else runs here, so it is processor time that counts: others on the machine don't.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import re
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from candidates import make_component
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
+
+from zxmpp import Plugin, command
+from zxmpp.testing import TestBot
+from zxmpp.testing.transport import MemoryTransport, feed, start_session
+
+#: Stanzas in one read.
+BATCH = 50
+#: Seconds after which something is broken.
+LIMIT = 60
+DOMAIN = "bench.localhost"
+HEADER = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams'>"
+#: What a component asks itself through the server.
+_TO_ITSELF = re.compile(rf'<iq [^>]*\bto="{re.escape(DOMAIN)}"[^>]*(?:/>|>.*?</iq>)'.encode())
+
+_FRAME = f"from='user{{0}}@localhost/phone' to='{DOMAIN}' id='id{{0}}'"
+STANZAS = {
+    "message": f"<message {_FRAME} type='chat'><body>Is anybody there?</body></message>",
+    "presence": f"<presence {_FRAME}><show>away</show><status>out for lunch</status></presence>",
+    "iq_get": f"<iq {_FRAME} type='get'><ping xmlns='urn:xmpp:ping'/></iq>",
+    "iq_result": f"<iq {_FRAME} type='result'><query xmlns='urn:example:weather'/></iq>",
+    "unhandled": f"<message {_FRAME} type='chat'><x xmlns='urn:example:nobody'/></message>",
+    "command": f"<message {_FRAME} type='chat'><body>!command0 tea</body></message>",
+}
+#: What one reply has on the wire, once.
+MARKS = {"message": b"</message>", "presence": b"<presence ", "iq_get": b'type="result"'}
+
+
+def batch(kind: str, numbers: Iterable[int] = range(BATCH)) -> str:
+    return "".join(STANZAS[kind].format(number) for number in numbers)
+
+
+class Wire:
+    """The server's end: counts what arrives there, and sets `enough` at the number awaited."""
+
+    def __init__(self, say: Callable[[str], Any]) -> None:
+        self._say = say
+        self._mark = b""
+        self._left = 0
+        self.enough = asyncio.Event()
+
+    def expect(self, mark: bytes, count: int) -> None:
+        self._mark, self._left = mark, count
+        self.enough.clear()
+
+    def take(self, data: bytes) -> None:
+        if DOMAIN.encode() + b'"' in data:
+            for question in _TO_ITSELF.findall(data):
+                asyncio.get_running_loop().call_soon(self._say, question.decode())
+            data = _TO_ITSELF.sub(b"", data)
+        if self._left > 0:
+            self._left -= data.count(self._mark)
+            if self._left <= 0:
+                self.enough.set()
+
+    async def all_there(self) -> None:
+        async with asyncio.timeout(LIMIT):
+            await self.enough.wait()
+
+
+class NullTransport(MemoryTransport):
+    """Keeps nothing."""
+
+    def __init__(self, xmpp: Any, wire: Wire) -> None:
+        super().__init__(xmpp)
+        self._wire = wire
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._wire.take(bytes(data))
+
+    def writelines(self, list_of_data: Any) -> None:
+        self._wire.take(b"".join(list_of_data))
+
+
+async def timed(seconds: float, one_batch: Callable[[], AsyncIterator[None]]) -> float:
+    """Stanzas a second of processor time; what `one_batch` does until its first yield is free."""
+    spent, count = 0.0, 0
+    while spent < seconds:
+        turn = one_batch()
+        await anext(turn)
+        began = time.process_time()
+        await anext(turn, None)
+        spent += time.process_time() - began
+        count += BATCH
+    return count / spent
+
+
+class Stream:
+    """A component with handlers that count or answer."""
+
+    def __init__(self, kind: str, plugins: int) -> None:
+        self.xmpp = make_component(kind, plugins, DOMAIN, "no secret")
+        self.wire = Wire(lambda text: feed(self.xmpp, text))
+        start_session(self.xmpp, transport=NullTransport(self.xmpp, self.wire))
+        self.heard = 0
+        self.answers = False
+        self.ids = itertools.count()
+        self.xmpp.add_event_handler("message", self._message)
+        self.xmpp.add_event_handler("presence", self._presence)
+        if "xep_0199" not in self.xmpp.plugin._enabled:
+            path = f"{{{self.xmpp.default_ns}}}iq/{{urn:xmpp:ping}}ping"
+            self.xmpp.register_handler(Callback("ping", MatchXPath(path), self._ping))
+
+    def _message(self, message: Any) -> None:
+        self.heard += 1
+        if self.answers:
+            message.reply("Yes, I am.").send()
+
+    def _presence(self, presence: Any) -> None:
+        self.heard += 1
+        if self.answers:
+            self.xmpp.send_presence(pto=presence["from"], pfrom=DOMAIN)
+
+    def _ping(self, iq: Any) -> None:
+        iq.reply().send()
+
+    async def measure(self, case: str, seconds: float) -> float:
+        if case == "iq_result":
+            return await timed(seconds, self._results)
+        if case.startswith("pending_"):
+            async with self._pending(int(case.removeprefix("pending_"))):
+                return await self.measure("message_in", seconds)
+        kind, _, way = case.rpartition("_") if case.endswith(("_in", "_inout")) else (case, "", "")
+        self.answers = way == "inout"
+        data = batch(kind).encode()
+        if self.answers or kind == "iq_get":
+            return await timed(seconds, lambda: self._answered(data, MARKS[kind]))
+        return await timed(seconds, lambda: self._heard(data, BATCH if way else 0))
+
+    async def _heard(self, data: bytes, count: int) -> AsyncIterator[None]:
+        before = self.heard
+        yield
+        self.xmpp.data_received(data)
+        await asyncio.sleep(0)
+        if self.heard - before != count:
+            raise SystemExit(f"{self.heard - before} of {count} stanzas reached the handler")
+
+    async def _answered(self, data: bytes, mark: bytes) -> AsyncIterator[None]:
+        self.wire.expect(mark, BATCH)
+        yield
+        self.xmpp.data_received(data)
+        await self.wire.all_there()
+
+    async def _ask(self, count: int) -> tuple[str, list[asyncio.Future[Any]]]:
+        """Send `count` requests; the answers, which have not come yet, and what waits for them."""
+        numbers = list(itertools.islice(self.ids, count))
+        self.wire.expect(b"urn:example:weather", count)
+        waiting = []
+        for number in numbers:
+            iq = self.xmpp.make_iq_get("urn:example:weather", f"user{number}@localhost/phone")
+            iq["from"], iq["id"] = DOMAIN, f"id{number}"
+            waiting.append(iq.send())
+        await self.wire.all_there()
+        return batch("iq_result", numbers), waiting
+
+    async def _results(self) -> AsyncIterator[None]:
+        answers, waiting = await self._ask(BATCH)
+        data = answers.encode()
+        yield
+        self.xmpp.data_received(data)
+        await asyncio.sleep(0)
+        _all_done(waiting)
+
+    @asynccontextmanager
+    async def _pending(self, count: int) -> AsyncIterator[None]:
+        answers, waiting = await self._ask(count)
+        yield
+        feed(self.xmpp, answers)
+        _all_done(waiting)
+
+
+def _all_done(waiting: list[asyncio.Future[Any]]) -> None:
+    if not all(future.done() for future in waiting):
+        raise SystemExit("a result did not reach the one who waits for it")
+
+
+class Bare:
+    """Nothing but the parser: slixmpp's own, ElementTree's pull parser on expat."""
+
+    def __init__(self) -> None:
+        self._parser: Any = ET.XMLPullParser(("start", "end"))
+        self._parser.feed(HEADER)
+        ((_, self._root),) = self._parser.read_events()
+
+    async def measure(self, case: str, seconds: float) -> float:
+        data = batch(case).encode()
+        return await timed(seconds, lambda: self._parsed(data))
+
+    async def _parsed(self, data: bytes) -> AsyncIterator[None]:
+        yield
+        depth, stanzas, root = 1, 0, self._root
+        self._parser.feed(data)
+        for event, _ in self._parser.read_events():
+            if event == "start":
+                depth += 1
+            else:
+                depth -= 1
+                if depth == 1:
+                    stanzas += 1
+                    root.clear()
+        await asyncio.sleep(0)
+        if stanzas != BATCH:
+            raise SystemExit(f"{stanzas} of {BATCH} stanzas were parsed")
+
+
+_BOT = f"""
+[streams.bot]
+kind = "component"
+jid = "{DOMAIN}"
+[guards]
+rate = 0
+"""
+
+
+class Commanded:
+    """A whole bot, of whose commands one is used: stream, pipeline, command, reply."""
+
+    def __init__(self, bot: TestBot) -> None:
+        self.xmpp = bot.app.stream("bot").xmpp
+        self.wire = Wire(lambda text: feed(self.xmpp, text))
+        self._transport = self.xmpp.transport
+        self._transport.on_write = self._written
+
+    def _written(self, text: str) -> None:
+        self._transport.take()
+        self.wire.take(text.encode())
+
+    @staticmethod
+    def plugin(count: int) -> type[Plugin]:
+        def one(number: int) -> Any:
+            async def serve(self: Plugin, what: str) -> str:
+                """Serve something."""
+                return f"{what} is served"
+
+            serve.__name__ = f"command{number}"
+            return command(serve)
+
+        return type("Kitchen", (Plugin,), {f"command{n}": one(n) for n in range(count)})
+
+    async def measure(self, case: str, seconds: float) -> float:
+        data = batch("command").encode()
+        return await timed(seconds, lambda: self._answered(data))
+
+    async def _answered(self, data: bytes) -> AsyncIterator[None]:
+        self.wire.expect(b" is served</body>", BATCH)
+        yield
+        self.xmpp.data_received(data)
+        await self.wire.all_there()
+
+
+async def make(stack: AsyncExitStack, kind: str, number: int) -> Stream | Bare | Commanded:
+    if kind == "bare":
+        return Bare()
+    if kind == "commands":
+        plugins = [Commanded.plugin(number)]
+        return Commanded(await stack.enter_async_context(TestBot(_BOT, plugins)))
+    return Stream(kind, number)
+
+
+def main() -> None:
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        candidate = runner.run(make(stack, sys.argv[1], int(sys.argv[2])))
+        # What lives as long as the process is not gone through again and again.
+        gc.collect()
+        gc.freeze()
+        print("ready", flush=True)
+        for line in sys.stdin:
+            case, seconds = line.split()
+            print(runner.run(candidate.measure(case, float(seconds))), flush=True)
+        runner.run(stack.aclose())
+
+
+if __name__ == "__main__":
+    main()
