@@ -29,8 +29,6 @@ from candidates import make_component
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
-from zxmpp import Plugin, command
-from zxmpp.testing import TestBot
 from zxmpp.testing.transport import MemoryTransport, feed, start_session
 
 #: Stanzas in one read.
@@ -244,7 +242,7 @@ rate = 0
 class Commanded:
     """A whole bot, of whose commands one is used: stream, pipeline, command, reply."""
 
-    def __init__(self, bot: TestBot) -> None:
+    def __init__(self, bot: Any) -> None:
         self.xmpp = bot.app.stream("bot").xmpp
         self.wire = Wire(lambda text: feed(self.xmpp, text))
         self._transport = self.xmpp.transport
@@ -253,18 +251,6 @@ class Commanded:
     def _written(self, text: str) -> None:
         self._transport.take()
         self.wire.take(text.encode())
-
-    @staticmethod
-    def plugin(count: int) -> type[Plugin]:
-        def one(number: int) -> Any:
-            async def serve(self: Plugin, what: str) -> str:
-                """Serve something."""
-                return f"{what} is served"
-
-            serve.__name__ = f"command{number}"
-            return command(serve)
-
-        return type("Kitchen", (Plugin,), {f"command{n}": one(n) for n in range(count)})
 
     async def measure(self, case: str, seconds: float) -> float:
         data = batch("command").encode()
@@ -277,12 +263,28 @@ class Commanded:
         await self.wire.all_there()
 
 
+def bot_with(commands: int) -> Any:
+    # Here, so that where stock is measured nothing of zxmpp's streams is imported.
+    from zxmpp import Plugin, command
+    from zxmpp.testing import TestBot
+
+    def one(number: int) -> Any:
+        async def serve(self: Plugin, what: str) -> str:
+            """Serve something."""
+            return f"{what} is served"
+
+        serve.__name__ = f"command{number}"
+        return command(serve)
+
+    names = {f"command{number}": one(number) for number in range(commands)}
+    return TestBot(_BOT, [type("Kitchen", (Plugin,), names)])
+
+
 async def make(stack: AsyncExitStack, kind: str, number: int) -> Stream | Bare | Commanded:
     if kind == "bare":
         return Bare()
     if kind == "commands":
-        plugins = [Commanded.plugin(number)]
-        return Commanded(await stack.enter_async_context(TestBot(_BOT, plugins)))
+        return Commanded(await stack.enter_async_context(bot_with(number)))
     return Stream(kind, number)
 
 
