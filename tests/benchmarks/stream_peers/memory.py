@@ -4,12 +4,10 @@ NUMBER is that of the plugins, for ``commands`` that of the commands. Each line 
 ``CASE SECONDS``, is answered by one with the stanzas per second of processor time.
 
 Rules:
-- The other end is in memory: what is sent is counted and thrown away; only what a component asks
-  its own address comes back, as from a server.
-- Stanzas come in `BATCH` at a time, from as many senders, and the loop turns after each batch, as
-  under load. What a case needs beforehand is not timed; its cost afterwards (replies on the wire,
-  futures done) is.
+- The loop turns after each batch, as under load. What a case needs beforehand is not timed; its cost
+  afterwards (replies on the wire, futures done) is.
 - Nothing else runs here, so it is processor time that counts: others on the machine don't.
+- Where stock is measured nothing of zxmpp's streams is imported.
 """
 
 from __future__ import annotations
@@ -17,99 +15,23 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import re
 import sys
-import time
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from candidates import make_component
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
+from wire import BATCH, DOMAIN, MARKS, NullTransport, Wire, batch, timed
 
-from zxmpp.testing.transport import MemoryTransport, feed, start_session
+from zxmpp.testing.transport import feed, start_session
 
-#: Stanzas in one read.
-BATCH = 50
-#: Seconds after which something is broken.
-LIMIT = 60
-DOMAIN = "bench.localhost"
-HEADER = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams'>"
-#: What a component asks itself through the server.
-_TO_ITSELF = re.compile(rf'<iq [^>]*\bto="{re.escape(DOMAIN)}"[^>]*(?:/>|>.*?</iq>)'.encode())
-
-_FRAME = f"from='user{{0}}@localhost/phone' to='{DOMAIN}' id='id{{0}}'"
-STANZAS = {
-    "message": f"<message {_FRAME} type='chat'><body>Is anybody there?</body></message>",
-    "presence": f"<presence {_FRAME}><show>away</show><status>out for lunch</status></presence>",
-    "iq_get": f"<iq {_FRAME} type='get'><ping xmlns='urn:xmpp:ping'/></iq>",
-    "iq_result": f"<iq {_FRAME} type='result'><query xmlns='urn:example:weather'/></iq>",
-    "unhandled": f"<message {_FRAME} type='chat'><x xmlns='urn:example:nobody'/></message>",
-    "command": f"<message {_FRAME} type='chat'><body>!command0 tea</body></message>",
-}
-#: What one reply has on the wire, once.
-MARKS = {"message": b"</message>", "presence": b"<presence ", "iq_get": b'type="result"'}
-
-
-def batch(kind: str, numbers: Iterable[int] = range(BATCH)) -> str:
-    return "".join(STANZAS[kind].format(number) for number in numbers)
-
-
-class Wire:
-    """The server's end: counts what arrives there, and sets `enough` at the number awaited."""
-
-    def __init__(self, say: Callable[[str], Any]) -> None:
-        self._say = say
-        self._mark = b""
-        self._left = 0
-        self.enough = asyncio.Event()
-
-    def expect(self, mark: bytes, count: int) -> None:
-        self._mark, self._left = mark, count
-        self.enough.clear()
-
-    def take(self, data: bytes) -> None:
-        if DOMAIN.encode() + b'"' in data:
-            for question in _TO_ITSELF.findall(data):
-                asyncio.get_running_loop().call_soon(self._say, question.decode())
-            data = _TO_ITSELF.sub(b"", data)
-        if self._left > 0:
-            self._left -= data.count(self._mark)
-            if self._left <= 0:
-                self.enough.set()
-
-    async def all_there(self) -> None:
-        async with asyncio.timeout(LIMIT):
-            await self.enough.wait()
-
-
-class NullTransport(MemoryTransport):
-    """Keeps nothing."""
-
-    def __init__(self, xmpp: Any, wire: Wire) -> None:
-        super().__init__(xmpp)
-        self._wire = wire
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._wire.take(bytes(data))
-
-    def writelines(self, list_of_data: Any) -> None:
-        self._wire.take(b"".join(list_of_data))
-
-
-async def timed(seconds: float, one_batch: Callable[[], AsyncIterator[None]]) -> float:
-    """Stanzas a second of processor time; what `one_batch` does until its first yield is free."""
-    spent, count = 0.0, 0
-    while spent < seconds:
-        turn = one_batch()
-        await anext(turn)
-        began = time.process_time()
-        await anext(turn, None)
-        spent += time.process_time() - began
-        count += BATCH
-    return count / spent
+HEADER = (
+    "<stream:stream xmlns='jabber:component:accept' "
+    "xmlns:stream='http://etherx.jabber.org/streams'>"
+)
 
 
 class Stream:
@@ -230,60 +152,12 @@ class Bare:
             raise SystemExit(f"{stanzas} of {BATCH} stanzas were parsed")
 
 
-_BOT = f"""
-[streams.bot]
-kind = "component"
-jid = "{DOMAIN}"
-[guards]
-rate = 0
-"""
-
-
-class Commanded:
-    """A whole bot, of whose commands one is used: stream, pipeline, command, reply."""
-
-    def __init__(self, bot: Any) -> None:
-        self.xmpp = bot.app.stream("bot").xmpp
-        self.wire = Wire(lambda text: feed(self.xmpp, text))
-        self._transport = self.xmpp.transport
-        self._transport.on_write = self._written
-
-    def _written(self, text: str) -> None:
-        self._transport.take()
-        self.wire.take(text.encode())
-
-    async def measure(self, case: str, seconds: float) -> float:
-        data = batch("command").encode()
-        return await timed(seconds, lambda: self._answered(data))
-
-    async def _answered(self, data: bytes) -> AsyncIterator[None]:
-        self.wire.expect(b" is served</body>", BATCH)
-        yield
-        self.xmpp.data_received(data)
-        await self.wire.all_there()
-
-
-def bot_with(commands: int) -> Any:
-    # Here, so that where stock is measured nothing of zxmpp's streams is imported.
-    from zxmpp import Plugin, command
-    from zxmpp.testing import TestBot
-
-    def one(number: int) -> Any:
-        async def serve(self: Plugin, what: str) -> str:
-            """Serve something."""
-            return f"{what} is served"
-
-        serve.__name__ = f"command{number}"
-        return command(serve)
-
-    names = {f"command{number}": one(number) for number in range(commands)}
-    return TestBot(_BOT, [type("Kitchen", (Plugin,), names)])
-
-
-async def make(stack: AsyncExitStack, kind: str, number: int) -> Stream | Bare | Commanded:
+async def make(stack: AsyncExitStack, kind: str, number: int) -> Any:
     if kind == "bare":
         return Bare()
     if kind == "commands":
+        from bot import Commanded, bot_with
+
         return Commanded(await stack.enter_async_context(bot_with(number)))
     return Stream(kind, number)
 
