@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 __all__ = ["draw"]
 
@@ -85,18 +86,29 @@ def _streams(figures: Figures) -> Figure:
                 keys = [f"{kind}_{n}_{case}" for n in counts]
             values = [figures[f"{key}_per_second"] for key in keys]
             one.plot([str(count) for count in counts], values, "o-", color=color, label=name)
+            above = kind == "ours"
+            for place, value in enumerate(values):
+                one.annotate(
+                    f"{value:,.0f}", (place, value), (0, 6 if above else -6), fontsize=7,
+                    color=color, textcoords="offset points", ha="center",
+                    va="bottom" if above else "top",
+                )  # fmt: skip
         if case == "message_in":
             bare = figures["bare_message_in_per_second"]
             one.axhline(bare, color=PALE, linestyle="--", label="parser alone")
         one.set_yscale("log")
+        one.set_ylim(500, 1_500_000)
+        one.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        one.margins(x=0.12)
         one.set_xlabel(label, fontsize=8)
         _title(one, title, "stanzas per second of processor time")
-        one.legend(fontsize=7, frameon=False)
+    axes[0].legend(fontsize=7, frameon=False, loc="lower left")
     return figure
 
 
 def _echo(figures: Figures) -> Figure | None:
-    servers = [name for name in ("prosody", "ejabberd") if f"{name}_ours_0_rate" in figures]
+    titles = {"prosody": "Prosody", "ejabberd": "ejabberd"}
+    servers = [name for name in titles if f"{name}_ours_0_rate" in figures]
     if not servers:
         return None
     candidates = {
@@ -114,7 +126,7 @@ def _echo(figures: Figures) -> Figure | None:
             values = [figures[f"{server}_{name}_{field}"] for server in servers]
             at = [number + (place - 1.5) * width for number in range(len(servers))]
             _write_values(one, one.bar(at, values, width * 0.9, label=label, color=color))
-        one.set_xticks(range(len(servers)), servers)
+        one.set_xticks(range(len(servers)), [titles[server] for server in servers])
         one.margins(y=0.12)
         _title(one, title, unit)
     axes[0].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.1), ncols=2)

@@ -24,6 +24,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# As a script it finds its neighbours beside it, in a test in their package.
+if __package__:
+    from tests.benchmarks.plots import draw
+else:
+    from plots import draw
+
 __all__ = ["BENCHMARKS", "TARGETS", "Target", "read_result", "table"]
 
 HERE = Path(__file__).parent
@@ -187,11 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         results.append(result)
     print(table(results))
-    from plots import draw
-
-    drawn = draw(results, PLOTS if options.full else options.folder)
-    print(f"JSON in {options.folder}, {len(drawn)} plots in {PLOTS if options.full else options.folder}",
-          file=sys.stderr)  # fmt: skip
+    plots = PLOTS if options.full else options.folder
+    print(
+        f"JSON in {options.folder}, {len(draw(results, plots))} plots in {plots}", file=sys.stderr
+    )
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)
