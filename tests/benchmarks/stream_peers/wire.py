@@ -23,6 +23,7 @@ BATCH = 50
 #: Seconds after which something is broken.
 LIMIT = 60
 DOMAIN = "bench.localhost"
+_OWN_ADDRESS = f'to="{DOMAIN}"'.encode()
 #: What a component asks itself through the server.
 _TO_ITSELF = re.compile(rf'<iq [^>]*\bto="{re.escape(DOMAIN)}"[^>]*(?:/>|>.*?</iq>)'.encode())
 
@@ -57,7 +58,7 @@ class Wire:
         self.enough.clear()
 
     def take(self, data: bytes) -> None:
-        if DOMAIN.encode() + b'"' in data:
+        if _OWN_ADDRESS in data:
             for question in _TO_ITSELF.findall(data):
                 asyncio.get_running_loop().call_soon(self._say, question.decode())
             data = _TO_ITSELF.sub(b"", data)
