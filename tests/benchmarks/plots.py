@@ -53,6 +53,25 @@ def _sockets(figures: Figures) -> Figure:
     return figure
 
 
+def _burst(figures: Figures) -> Figure:
+    budgets = [32, 64, 128, 256, 512, 1024, 4096]
+    labels = [str(budget) for budget in budgets]
+    figure, (rate, wait) = _axes(2, height=2.8)
+    rates = [figures[f"budget_{budget}_per_second"] for budget in budgets]
+    rate.bar(labels, rates, color=[OURS if budget == 256 else PALE for budget in budgets])
+    rate.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    _title(rate, "A burst, by fairness budget", "messages/s")
+    for key, color, name in (("worst", OTHER, "worst"), ("p99", OURS, "99 % are below")):
+        waits = [figures[f"budget_{budget}_{key}_wait_ms"] for budget in budgets]
+        wait.plot(labels, waits, "o-", color=color, label=name)
+    wait.set_ylim(bottom=0)
+    wait.legend(fontsize=7, frameon=False)
+    _title(wait, "Meanwhile, the wait for a turn of the loop", "ms")
+    for one in (rate, wait):
+        one.set_xlabel("messages a turn (the default is 256)", fontsize=8)
+    return figure
+
+
 def _services(figures: Figures) -> Figure:
     names = {
         "credit": "zxmpp: its workers", "plain": "zxmpp: plain workers", "balancer": "bare balancer",
@@ -136,6 +155,7 @@ def _echo(figures: Figures) -> Figure | None:
 #: The plots, by file name: whose result, and how.
 PLOTS: dict[str, tuple[str, Callable[[Figures], Figure | None]]] = {
     "sockets": ("sockets", _sockets),
+    "burst": ("burst", _burst),
     "services": ("services", _services),
     "streams": ("streams", _streams),
     "echo": ("streams", _echo),

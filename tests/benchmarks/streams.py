@@ -6,6 +6,7 @@ In memory: components with 0, 13 and 39 plugins, each candidate in a process of 
 (stream_peers/memory.py), 50 stanzas a read. Figures are stanzas per second of processor time:
 
 - ``message_in``, ``presence_in``: into a handler that counts; ``..._inout``: it answers
+- ``single_in``: ``message_in``, one stanza a read
 - ``iq_get``: pings, answered; ``iq_result``: answers that somebody awaits, 50 at a time
 - ``unhandled``: messages that no handler wants
 - ``pending_100``, ``pending_1000``: ``message_in`` with so many requests that are not answered yet;
@@ -42,9 +43,10 @@ from zxmpp.testing.servers import Ejabberd, Prosody, Server
 PEERS = Path(__file__).with_name("stream_peers")
 COUNTS = (0, 13, 39)
 CASES = (
-    "message_in", "message_inout", "presence_in", "presence_inout", "iq_get", "iq_result",
-    "unhandled",
+    "message_in", "message_inout", "single_in", "presence_in", "presence_inout", "iq_get",
+    "iq_result", "unhandled",
 )  # fmt: skip
+BARE = ("message_in", "single_in", "presence_in")
 PENDING = (100, 1000)
 COMMANDS = (1, 1000)
 WINDOW = 100
@@ -79,8 +81,8 @@ def run_memory(
             turns[name] = lambda: measure(case)
 
         bare = candidate("bare", 0)
-        for case in ("message", "presence"):
-            add(f"bare_{case}_in", bare, case)
+        for case in BARE:
+            add(f"bare_{case}", bare, case)
         streams = {(kind, count): candidate(kind, count) for count in COUNTS for kind in KINDS}
         # What is compared is measured close together.
         for case in CASES:
@@ -97,7 +99,7 @@ def run_memory(
         rates = Rounds(turns, rounds)
     for name in turns:
         figures[f"{name}_per_second"] = round(rates.median(name))
-    for case in ("message_in", "presence_in"):
+    for case in BARE:
         for kind, count in streams:
             name = f"{kind}_{count}_{case}"
             figures[f"{name}_of_bare"] = round(rates.ratio(name, f"bare_{case}"), 3)
@@ -106,7 +108,9 @@ def run_memory(
             ratio = rates.ratio(f"ours_{count}_{case}", f"stock_{count}_{case}")
             ratios[f"{name}_{count}_vs_stock"] = ratio
     for case in CASES[2:]:
-        ratios[f"{case}_39_vs_stock"] = rates.ratio(f"ours_39_{case}", f"stock_39_{case}")
+        for count in (0, 39):
+            ratio = rates.ratio(f"ours_{count}_{case}", f"stock_{count}_{case}")
+            ratios[f"{case}_{count}_vs_stock"] = ratio
     ratios["growth_0_to_39"] = rates.ratio("ours_0_unhandled", "ours_39_unhandled")
     ratios["growth_1_to_1000_commands"] = rates.ratio("commands_1", "commands_1000")
     ratios["pending_1000_vs_0"] = rates.ratio("ours_0_message_in", "ours_0_pending_1000")

@@ -69,17 +69,22 @@ class Stream:
         if case.startswith("pending_"):
             async with self._pending(int(case.removeprefix("pending_"))):
                 return await self.measure("message_in", seconds)
+        if case == "single_in":
+            self.answers = False
+            reads = [batch("message", [number]).encode() for number in range(BATCH)]
+            return await timed(seconds, lambda: self._heard(reads, BATCH))
         kind, _, way = case.rpartition("_") if case.endswith(("_in", "_inout")) else (case, "", "")
         self.answers = way == "inout"
         data = batch(kind).encode()
         if self.answers or kind == "iq_get":
             return await timed(seconds, lambda: self._answered(data, MARKS[kind]))
-        return await timed(seconds, lambda: self._heard(data, BATCH if way else 0))
+        return await timed(seconds, lambda: self._heard([data], BATCH if way else 0))
 
-    async def _heard(self, data: bytes, count: int) -> AsyncIterator[None]:
+    async def _heard(self, reads: list[bytes], count: int) -> AsyncIterator[None]:
         before = self.heard
         yield
-        self.xmpp.data_received(data)
+        for data in reads:
+            self.xmpp.data_received(data)
         await asyncio.sleep(0)
         if self.heard - before != count:
             raise SystemExit(f"{self.heard - before} of {count} stanzas reached the handler")
@@ -132,21 +137,25 @@ class Bare:
         ((_, self._root),) = self._parser.read_events()
 
     async def measure(self, case: str, seconds: float) -> float:
-        data = batch(case).encode()
-        return await timed(seconds, lambda: self._parsed(data))
+        if case == "single_in":
+            reads = [batch("message", [number]).encode() for number in range(BATCH)]
+        else:
+            reads = [batch(case.removesuffix("_in")).encode()]
+        return await timed(seconds, lambda: self._parsed(reads))
 
-    async def _parsed(self, data: bytes) -> AsyncIterator[None]:
+    async def _parsed(self, reads: list[bytes]) -> AsyncIterator[None]:
         yield
-        depth, stanzas, root = 1, 0, self._root
-        self._parser.feed(data)
-        for event, _ in self._parser.read_events():
-            if event == "start":
-                depth += 1
-            else:
-                depth -= 1
-                if depth == 1:
-                    stanzas += 1
-                    root.clear()
+        depth, stanzas, root, parser = 1, 0, self._root, self._parser
+        for data in reads:
+            parser.feed(data)
+            for event, _ in parser.read_events():
+                if event == "start":
+                    depth += 1
+                else:
+                    depth -= 1
+                    if depth == 1:
+                        stanzas += 1
+                        root.clear()
         await asyncio.sleep(0)
         if stanzas != BATCH:
             raise SystemExit(f"{stanzas} of {BATCH} stanzas were parsed")
