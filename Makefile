@@ -38,9 +38,9 @@ lint: setup ## ruff, mypy, import rules
 docs: setup ## the documentation, in docs/_build/html
 	@.ci/test docs
 
-bench: setup ## a quick run of every benchmark
-	@.ci/install-servers redis
-	@.ci/test bench
+bench: setup ## every benchmark, quick; FULL=1: not quick, and the plots of the docs
+	@.ci/install-servers prosody ejabberd redis
+	@FULL=$(FULL) .ci/test bench
 
 clean: ## remove what was built, and the virtual environments
 	rm -rf $(VENV) .venv-* build dist docs/_build *.egg-info .hypothesis

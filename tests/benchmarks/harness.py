@@ -1,31 +1,73 @@
-"""What all benchmarks share: options, alternation, the result's form.
+"""What all benchmarks share: options, alternation, processes of their own, the result's form.
 
 Rules:
 - Every figure that is compared is measured in the same run, the candidates in turn, several rounds;
   what counts is the median, and a ratio is the median of the rounds' ratios.
 - ``--json`` prints one object with ``figures`` and ``ratios``; ``--quick`` ends within 30 seconds.
+- Whatever ends a benchmark ends the processes that it started.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 
-__all__ = ["Rounds", "options", "report"]
+import zmq
+
+from zxmpp.testing.servers.process import tied_to_this_process
+
+__all__ = ["LIMIT", "Rounds", "child", "cpu_seconds", "options", "report"]
+
+#: Seconds after which something is broken.
+LIMIT = 30
 
 
-def options(description: str) -> argparse.Namespace:
-    """The command line of a benchmark: ``--json``, ``--quick``, ``--rounds N``."""
+def options(description: str, *, servers: bool = False) -> argparse.Namespace:
+    """The command line of a benchmark: ``--json``, ``--quick``, ``--rounds N``, and ``--servers``
+    if it has a part that needs real XMPP servers."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="a smoke run below 30 seconds")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each candidate")
+    if servers:
+        parser.add_argument("--servers", action="store_true", help="with real XMPP servers too")
     return parser.parse_args()
+
+
+@contextmanager
+def child(
+    *command: str, ready: bool = False, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A process of this benchmark. With `ready` it is there once it says so, and can be asked."""
+    pipe = subprocess.PIPE if ready else subprocess.DEVNULL
+    process = subprocess.Popen(
+        [*tied_to_this_process(), *command], env={**os.environ, **environment}, text=True,
+        stdin=pipe, stdout=pipe,
+    )  # fmt: skip
+    try:
+        if process.stdout is not None and process.stdout.readline().strip() != "ready":
+            raise SystemExit(f"{' '.join(command)} did not start")
+        yield process
+    finally:
+        process.kill()
+        process.wait(LIMIT)
+        for end in (process.stdin, process.stdout):
+            if end is not None:
+                end.close()
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process, all its threads, has taken: clock_getcpuclockid(3)."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 class Rounds:
@@ -54,9 +96,12 @@ def report(
     if arguments.json:
         machine = {
             "python": platform.python_version(),
-            "pyzmq": version("pyzmq"),
+            "zxmpp": version("zxmpp"),
             "slixmpp": version("slixmpp"),
+            "pyzmq": version("pyzmq"),
+            "libzmq": zmq.zmq_version(),
             "machine": platform.machine(),
+            "cores": os.cpu_count(),
         }
         print(json.dumps({"figures": dict(figures), "ratios": dict(ratios), "with": machine}))
         return

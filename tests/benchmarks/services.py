@@ -28,38 +28,32 @@ that asking a worker can cost.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from shutil import which
 from typing import Any, NamedTuple
 
 import zmq
-from harness import Rounds, options, report
+from harness import LIMIT, Rounds, child, cpu_seconds, options, report
 from service_peers import queues
 
 from zxmpp.testing.servers import Prosody
 from zxmpp.testing.servers.clients import login
 from zxmpp.testing.servers.ports import free_port
-from zxmpp.testing.servers.process import tied_to_this_process
 
 PEERS = Path(__file__).with_name("service_peers")
 WINDOW = 100
 ZMQ_KINDS = ("plain", "credit", "balancer", "mdp_balancer", "proxy")
-#: Seconds after which something is broken.
-LIMIT = 30
-TICK = os.sysconf("SC_CLK_TCK")
 MDP = [b"", b"MDPC01", b"echo"]
 
 
@@ -73,24 +67,6 @@ class Measured(NamedTuple):
     alone_ms: float
 
 
-@contextmanager
-def child(*command: str, ready: bool = False, **environment: str) -> Iterator[int]:
-    """A process of this benchmark, by its pid; with `ready`, once it says so."""
-    process = subprocess.Popen(
-        [*tied_to_this_process(), *command], env={**os.environ, **environment}, text=True,
-        stdout=subprocess.PIPE if ready else subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        if process.stdout is not None and process.stdout.readline().strip() != "ready":
-            raise SystemExit(f"{' '.join(command)} did not start")
-        yield process.pid
-    finally:
-        process.kill()
-        process.wait(LIMIT)
-        if process.stdout is not None:
-            process.stdout.close()
-
-
 def peer(script: str, *arguments: str, ready: bool = False, **environment: str) -> Any:
     return child(sys.executable, str(PEERS / script), *arguments, ready=ready, **environment)
 
@@ -100,7 +76,7 @@ def zxmpp_run(stack: ExitStack, config: str, **environment: str) -> int:
     file = Path(folder, "bot.toml")
     file.write_text(config)
     command = (sys.executable, "-m", "zxmpp.cli", "run", "--quiet", str(file))
-    return int(stack.enter_context(child(*command, **environment)))
+    return stack.enter_context(child(*command, **environment)).pid
 
 
 class Candidate(ABC):
@@ -118,7 +94,7 @@ class Candidate(ABC):
 
     def add_workers(self, count: int) -> None:
         for _ in range(count):
-            self.workers.append(self.stack.enter_context(peer(*self.worker, ready=True)))
+            self.workers.append(self.stack.enter_context(peer(*self.worker, ready=True)).pid)
 
     def rest(self) -> None:
         """Leave the processors to the others."""
@@ -138,19 +114,15 @@ class Candidate(ABC):
 
     def measure(self, seconds: float) -> Measured:
         self.load(seconds / 4, WINDOW)
-        cpu, began = self._cpu(), time.perf_counter()
+        cpu, began = cpu_seconds(self.broker), time.perf_counter()
         trips = self.load(seconds, WINDOW)
-        took, cpu = time.perf_counter() - began, self._cpu() - cpu
+        took, cpu = time.perf_counter() - began, cpu_seconds(self.broker) - cpu
         alone = self.load(seconds / 4, 1)
         cuts = statistics.quantiles(trips, n=100)
         return Measured(
             len(trips) / took, cuts[49] * 1e3, cuts[98] * 1e3, cpu / len(trips) * 1e6,
             statistics.median(alone) * 1e3,
         )  # fmt: skip
-
-    def _cpu(self) -> float:
-        stat = Path(f"/proc/{self.broker}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / TICK
 
 
 class OnZeroMQ(Candidate):
@@ -168,7 +140,7 @@ class OnZeroMQ(Candidate):
             if kind == "proxy":
                 behind = f"tcp://127.0.0.1:{free_port()}"
                 more = (behind,)
-            self.broker = stack.enter_context(peer("brokers.py", kind, address, *more))
+            self.broker = stack.enter_context(peer("brokers.py", kind, address, *more)).pid
         workers = {"plain": "plain", "mdp_balancer": "plain", "credit": "credit"}
         self.worker = ("workers.py", workers.get(kind, "bare"), behind)
         context = stack.enter_context(zmq.Context())
@@ -212,7 +184,7 @@ class OnRedis(Candidate):
         self.broker = stack.enter_context(
             child(server, "--port", "0", "--unixsocket", self.path, "--dir", folder,
                   "--save", "", "--appendonly", "no")
-        )  # fmt: skip
+        ).pid  # fmt: skip
         end = time.monotonic() + LIMIT
         while not Path(self.path).exists():
             if time.monotonic() > end:
@@ -406,18 +378,13 @@ def run_chat(
 
 
 def main() -> None:
-    # The harness's options, and one that is this benchmark's own.
-    own = argparse.ArgumentParser(add_help=False)
-    own.add_argument("--servers", action="store_true")
-    mine, rest = own.parse_known_args()
-    sys.argv[1:] = rest
-    arguments = options("requests a second through brokers; --servers adds a chat")
+    arguments = options("requests a second through brokers; --servers adds a chat", servers=True)
     quick = arguments.quick
     rounds = arguments.rounds or (2 if quick else 5)
     figures: dict[str, object] = {"window": WINDOW}
     ratios: dict[str, float] = {}
     run_services(0.5 if quick else 2.0, rounds, figures, ratios)
-    if mine.servers:
+    if arguments.servers:
         run_chat(50 if quick else 200, rounds, figures, ratios)
     report(arguments, figures, ratios)
 

@@ -66,14 +66,17 @@ class MemoryTransport(asyncio.Transport):
         return text
 
 
-def start_session(xmpp: Any, jid: str = "") -> MemoryTransport:
+def start_session(
+    xmpp: Any, jid: str = "", transport: MemoryTransport | None = None
+) -> MemoryTransport:
     """Connect `xmpp` to nothing and make it think that a server let it in. Needs a running loop.
 
-    `jid` is the full JID that a client is bound to (default: its own, resource ``test``).
+    `jid` is the full JID that a client is bound to (default: its own, resource ``test``),
+    `transport` what stands for the connection, if not a `MemoryTransport`.
     """
     from slixmpp import JID
 
-    transport = MemoryTransport(xmpp)
+    transport = transport or MemoryTransport(xmpp)
     xmpp.init_plugins()
     if xmpp._run_out_filters is None or xmpp._run_out_filters.done():
         xmpp._run_out_filters = asyncio.ensure_future(xmpp.run_filters())
