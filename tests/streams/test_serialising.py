@@ -35,7 +35,9 @@ texts = st.none() | st.text(
     st.sampled_from("ab &<>'\"]}{\t\n\r\x00\x1f\ud800\uffff\u00e9\u2028\U0001f600"), max_size=12
 ) | st.just("]]>")  # fmt: skip
 names = st.sampled_from(("message", "body", "x", "iq", "a}b", ""))
-tags = st.builds(lambda ns, name: f"{{{ns}}}{name}" if ns else name, st.sampled_from(NAMESPACES), names)
+tags = st.builds(
+    lambda ns, name: f"{{{ns}}}{name}" if ns else name, st.sampled_from(NAMESPACES), names
+)
 keys = st.builds(
     lambda ns, name: f"{{{ns}}}{name}" if ns else name,
     st.sampled_from(NAMESPACES), st.sampled_from(("id", "lang", "to")),
@@ -45,7 +47,9 @@ keys = st.builds(
 @st.composite
 def elements(draw: Any, children: Any = None) -> ET.Element:
     element = ET.Element(draw(tags))
-    for key, value in draw(st.dictionaries(keys, texts.filter(lambda t: t is not None), max_size=4)).items():
+    for key, value in draw(
+        st.dictionaries(keys, texts.filter(lambda t: t is not None), max_size=4)
+    ).items():
         element.set(key, value)
     element.text = draw(texts)
     element.tail = draw(texts)
@@ -58,7 +62,9 @@ streams = st.builds(
     Settings,
     st.sampled_from(("", "jabber:client", "jabber:component:accept", "urn:a")),
     st.dictionaries(
-        st.sampled_from((*NAMESPACES, "urn:c")), st.sampled_from(("xml", "stream", "p", "")), max_size=4
+        st.sampled_from((*NAMESPACES, "urn:c")),
+        st.sampled_from(("xml", "stream", "p", "")),
+        max_size=4,
     ),
     st.booleans(),
 )

@@ -112,9 +112,7 @@ class _Writing:
                 parts.append(escape(content))
             for child in xml:
                 child_namespace, child_name = _split(child.tag)
-                self._write(
-                    parts, child, child_namespace, child_name, child_namespace != namespace
-                )
+                self._write(parts, child, child_namespace, child_name, child_namespace != namespace)
             parts.append(f"</{name}>")
         else:
             parts.append(" />")

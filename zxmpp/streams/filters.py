@@ -1,0 +1,501 @@
+"""The pump: takes stanzas from slixmpp's queue, through the outgoing filters, to the transport.
+
+Rules:
+- The filters of the modes out, out_sync and out_sce run in this order, on slixmpp's live lists, with
+  slixmpp's results. Text, and what is sent with ``use_filters=False``, passes them.
+- No task per stanza or filter. A coroutine filter's first step is taken in place, in a context of
+  its own. If it suspends, the pump's task waits for it, for `filter_patience` seconds, as slixmpp
+  does. Then that task keeps the stanza, and another one takes over the pump.
+- Meanwhile the order per recipient (bare JID; what has no ``to`` counts as one more recipient) is
+  kept: what follows to the same one waits, the rest passes. What a filter may wait for passes also:
+  all that is sent from within it, and each IQ of type ``get``, whose place can't matter to the
+  recipient since it changes nothing there. An IQ request from within a filter ends the patience at
+  once. With ``keep_order = False`` everything passes, as in slixmpp.
+- A filter may take `filter_timeout` seconds, then it is cancelled, and what waited goes on. At most
+  `filter_backlog` stanzas are with slow filters or wait behind them. Each that this costs is told to
+  the stream, with a name for the reason.
+- What the pump writes in one go is one ``writelines``, in one order with `send_raw`. A transport
+  that says that it is full stops the pump until it has room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, ContextVar, copy_context
+from inspect import iscoroutinefunction
+from types import CoroutineType, coroutine
+from typing import Any, Protocol, TypeAlias
+
+from slixmpp.stanza import Iq
+from slixmpp.xmlstream import StanzaBase
+from slixmpp.xmlstream.xmlstream import NotConnectedError
+
+from zxmpp.streams.serialising import serialise
+
+__all__ = ["FromFilter", "Host", "Item", "Pump"]
+
+log = logging.getLogger(__name__)
+
+#: What the pump takes: a stanza or text, and whether the outgoing filters see it.
+Item: TypeAlias = "tuple[Any, bool]"
+
+#: The most that is written before the loop has a turn: stanzas, and about so many bytes.
+MAX_BATCH = 100
+MAX_BATCH_BYTES = 65536
+
+_MODES = ("out", "out_sync", "out_sce")
+
+
+class FromFilter(tuple[Any, bool]):
+    """An `Item` that was sent from within a filter, which may wait for what comes of it."""
+
+    __slots__ = ()
+
+
+class Host(Protocol):
+    """What the pump needs of its stream."""
+
+    transport: Any
+    waiting_queue: asyncio.Queue[Item]
+    keep_order: bool
+    filter_patience: float
+    filter_timeout: float
+    filter_backlog: int
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+    def send_raw(self, data: str | bytes) -> None: ...
+
+    def not_written(self, item: Item, reason: str) -> None:
+        """Told once of each item that the pump took and will not write."""
+
+
+class _Lane:
+    """What waits behind a stanza that a slow filter has, for the same recipient."""
+
+    __slots__ = ("items", "recipient")
+
+    def __init__(self, recipient: str) -> None:
+        self.recipient = recipient
+        self.items: deque[Item] = deque()
+
+
+class Turn:
+    """A task of the pump, and the stanza that it has in hand once a filter suspended."""
+
+    __slots__ = ("asked", "item", "lane", "pump", "reason", "relieved", "running", "task", "timer")
+
+    def __init__(self, pump: Pump, lane: _Lane | None = None) -> None:
+        self.pump = pump
+        self.task: asyncio.Task[Any] | None = asyncio.current_task()
+        #: Set from the first time that a filter suspended.
+        self.item: Item | None = None
+        #: Whether a coroutine filter is under way.
+        self.running = False
+        #: Whether it sent a request in its first step.
+        self.asked = False
+        #: Whether this task is the pump's no more.
+        self.relieved = lane is not None
+        self.lane = lane
+        #: Why the stanza is to be written no more; empty if it is.
+        self.reason = ""
+        self.timer: asyncio.TimerHandle | None = None
+
+
+#: Whose filter this is run by, or on behalf of: tasks that a filter makes inherit it.
+_TURN: ContextVar[Turn | None] = ContextVar("zxmpp outgoing filter", default=None)
+
+
+class Pump:
+    """The pump of `stream`. `filters` gives slixmpp's lists of filters, by mode."""
+
+    def __init__(self, stream: Host, filters: dict[str, list[Callable[[Any], Any]]]) -> None:
+        self._stream = stream
+        self._filters = filters
+        #: Whether each filter, by its id, is a coroutine function: slow to find out.
+        self._kinds: dict[int, tuple[Any, bool]] = {}
+        self._turn: Turn | None = None
+        self._relief: asyncio.Future[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        #: The turns whose filter is suspended, in the order in which that happened.
+        self._suspended: dict[Turn, None] = {}
+        self._lanes: dict[str, _Lane] = {}
+        self._parked = 0
+        self._settled: asyncio.Future[None] | None = None
+        #: What is to be written when this step ends; None outside of one.
+        self.gathered: list[bytes] | None = None
+        self.gathered_bytes = 0
+        self._gathered_for: Any = None
+        self._marked: Item | None = None
+        #: What was `held` when the marked item was written.
+        self.held_at_mark: frozenset[int] = frozenset()
+
+    # -- what others ask and tell ---------------------------------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        """Whether the transport has no room."""
+        return not self._writable.is_set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a filter is suspended, or a stanza waits behind one."""
+        return bool(self._suspended) or bool(self._lanes)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the queue may get longer without anybody's fault here."""
+        return not self._writable.is_set() or bool(self._suspended)
+
+    def held(self) -> frozenset[int]:
+        """The ids of the items that slow filters have, or that wait behind them."""
+        parked = [id(item) for lane in self._lanes.values() for item in lane.items]
+        return frozenset([*parked, *(id(turn.item) for turn in self._suspended)])
+
+    def mark(self, item: Item) -> None:
+        """Note in `held_at_mark`, when `item` is written, what is overtaken by it."""
+        self._marked = item
+        self.held_at_mark = frozenset()
+
+    def pause(self) -> None:
+        self._writable.clear()
+
+    def resume(self) -> None:
+        self._writable.set()
+
+    def item(self, data: Any, use_filters: bool) -> Item:
+        """What to put in the queue for what is sent right here and now."""
+        turn = _TURN.get()
+        if turn is None or not turn.running or turn.pump is not self:
+            return data, use_filters
+        if isinstance(data, Iq) and data.xml.get("type") in ("get", "set"):
+            turn.asked = True
+            if turn in self._suspended:
+                self._relieve(turn)
+        return FromFilter((data, use_filters))
+
+    def reset(self) -> tuple[list[Item], list[Item]]:
+        """The connection is gone. What waited behind slow filters, and what these had in hand."""
+        parked = [item for lane in self._lanes.values() for item in lane.items]
+        for lane in self._lanes.values():
+            lane.items.clear()
+        self._lanes.clear()
+        self._parked = 0
+        stopped: list[Item] = []
+        for turn in list(self._suspended):
+            if turn.item is not None:
+                stopped.append(turn.item)
+            self._abandon(turn, "connection-lost")
+        self.resume()
+        return parked, stopped
+
+    async def settled(self) -> None:
+        """Wait until it is `busy` no more."""
+        while self.busy:
+            if self._settled is None or self._settled.done():
+                self._settled = self._stream.loop.create_future()
+            await asyncio.shield(self._settled)
+
+    # -- tasks ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Pump until cancelled. A second call waits for the first to end."""
+        async with self._one_at_a_time:
+            loop = self._stream.loop
+            while True:
+                relief = self._relief = loop.create_future()
+                task = loop.create_task(self._work())
+                self._tasks.add(task)
+                task.add_done_callback(self._ended)
+                try:
+                    await relief
+                except asyncio.CancelledError:
+                    if self._turn in self._suspended:
+                        self._abandon(self._turn, "stopped")
+                    else:
+                        task.cancel()
+                    await asyncio.wait([task], timeout=1)
+                    raise
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("the pump failed and is started again", exc_info=task.exception())
+        if self._turn is not None and self._turn.task is task:
+            self._let_take_over()
+
+    def _let_take_over(self) -> None:
+        if self._relief is not None and not self._relief.done():
+            self._relief.set_result(None)
+
+    async def _work(self) -> None:
+        queue = self._stream.waiting_queue
+        turn = self._next_turn()
+        while True:
+            if not self._writable.is_set():
+                await self._writable.wait()
+            item = await queue.get()
+            left = MAX_BATCH
+            self._gather()
+            try:
+                while True:
+                    try:
+                        if not self._lanes or not self._park(item):
+                            await self._take(turn, item)
+                    finally:
+                        if not turn.relieved:
+                            queue.task_done()
+                    left -= 1
+                    if (
+                        queue.empty()
+                        or not left
+                        or turn.item is not None
+                        or self.gathered_bytes > MAX_BATCH_BYTES
+                        or not self._writable.is_set()
+                    ):
+                        break
+                    item = queue.get_nowait()
+            finally:
+                self.flush()
+            if turn.relieved:
+                if turn.lane is not None:
+                    await self._send_lane(turn.lane)
+                self._note_settled()
+                return
+            if turn.item is not None:
+                turn = self._next_turn()
+            elif not queue.empty():
+                await asyncio.sleep(0)
+
+    def _next_turn(self) -> Turn:
+        turn = self._turn = Turn(self)
+        _TURN.set(turn)
+        self._note_settled()
+        return turn
+
+    async def _send_lane(self, lane: _Lane) -> None:
+        """Send what waited behind a slow filter."""
+        number = 0
+        while lane.items:
+            if self.paused:
+                await self._writable.wait()
+                continue
+            item = lane.items.popleft()
+            self._parked -= 1
+            turn = Turn(self, lane)
+            _TURN.set(turn)
+            await self._take(turn, item)
+            if turn.reason:
+                # Another task has the rest.
+                return
+            number += 1
+            if not number % MAX_BATCH:
+                await asyncio.sleep(0)
+        if self._lanes.get(lane.recipient) is lane:
+            del self._lanes[lane.recipient]
+        self._note_settled()
+
+    def _note_settled(self) -> None:
+        if self._settled is not None and not self._settled.done() and not self.busy:
+            self._settled.set_result(None)
+
+    # -- a stanza -------------------------------------------------------------------------------
+
+    async def _take(self, turn: Turn, item: Item) -> None:
+        """Run the filters on one item and write it. Raises only if the task is to end."""
+        try:
+            data, use_filters = item
+            if use_filters and isinstance(data, StanzaBase):
+                for mode in _MODES:
+                    may_wait = mode != "out_sync"
+                    for filter_ in self._filters[mode]:
+                        if not isinstance(data, StanzaBase) and not (
+                            may_wait and self._is_async(filter_)
+                        ):
+                            continue
+                        data = filter_(data)
+                        if type(data) is CoroutineType and may_wait and self._is_async(filter_):
+                            data = await self._drive(turn, item, data)
+                        if data is None:
+                            self._stream.not_written(item, "filtered-out")
+                            return
+            if isinstance(data, StanzaBase):
+                data = serialise(data.xml, self._stream)
+            elif not isinstance(data, str | bytes):
+                log.error("an outgoing filter made a %s of a stanza: return the stanza, text or "
+                          "None (and make it an `async def` if it awaits)", type(data).__name__)  # fmt: skip
+                self._stream.not_written(item, "filter-failed")
+                return
+            if item is self._marked:
+                self.held_at_mark = self.held()
+                self._marked = None
+            self._stream.send_raw(data)
+        except NotConnectedError:
+            self._stream.not_written(item, "not-connected")
+        except (Exception, asyncio.CancelledError) as error:
+            # A turn that was abandoned is accounted for. Other cancellation is the filter's doing.
+            if not turn.reason:
+                log.error("a stanza could not be sent", exc_info=error)
+                self._stream.not_written(item, "filter-failed")
+
+    async def _drive(self, turn: Turn, item: Item, work: Coroutine[Any, Any, Any]) -> Any:
+        """Take a coroutine filter's first step in place; wait only if it suspends."""
+        context = copy_context()
+        turn.running, turn.asked = True, False
+        try:
+            try:
+                waits_for = context.run(work.send, None)
+            except StopIteration as stop:
+                return stop.value
+            return await self._wait(turn, item, _steps(context, work, waits_for))
+        finally:
+            turn.running = False
+
+    async def _wait(self, turn: Turn, item: Item, rest: Any) -> Any:
+        self.flush()
+        turn.item = item
+        self._suspended[turn] = None
+        if turn.relieved:
+            self._limit(turn)
+        elif turn.asked:
+            self._relieve(turn)
+        else:
+            patience = self._stream.filter_patience
+            turn.timer = self._stream.loop.call_later(patience, self._relieve, turn)
+        try:
+            value = await rest
+        finally:
+            if turn.timer is not None:
+                turn.timer.cancel()
+            self._suspended.pop(turn, None)
+        if turn.reason:
+            # The filter did not mind being cancelled.
+            raise asyncio.CancelledError
+        return value
+
+    def _is_async(self, filter_: Callable[[Any], Any]) -> bool:
+        known = self._kinds.get(id(filter_))
+        if known is None:
+            if len(self._kinds) >= 1000:
+                self._kinds.clear()
+            known = self._kinds[id(filter_)] = (filter_, iscoroutinefunction(filter_))
+        return known[1]
+
+    # -- slow filters ---------------------------------------------------------------------------
+
+    def _relieve(self, turn: Turn) -> None:
+        """Let another task take over the pump from one whose filter is slow."""
+        if turn.relieved or turn.item is None:
+            return
+        self._hand_over(turn)
+        if self._backlog > self._stream.filter_backlog:
+            self._abandon(turn, "filter-backlog")
+            return
+        self._limit(turn)
+        if self._stream.keep_order:
+            recipient = _recipient(turn.item[0])
+            if recipient not in self._lanes:
+                turn.lane = self._lanes[recipient] = _Lane(recipient)
+
+    def _hand_over(self, turn: Turn) -> None:
+        turn.relieved = True
+        self._stream.waiting_queue.task_done()
+        self._let_take_over()
+
+    @property
+    def _backlog(self) -> int:
+        """Tasks, of which one is the pump's own, and stanzas that wait behind them."""
+        return len(self._tasks) - 1 + self._parked
+
+    def _limit(self, turn: Turn) -> None:
+        if turn.timer is not None:
+            turn.timer.cancel()
+        limit = self._stream.filter_timeout
+        turn.timer = self._stream.loop.call_later(limit, self._abandon, turn, "filter-timeout")
+
+    def _abandon(self, turn: Turn, reason: str) -> None:
+        """Give up a stanza that a filter has in hand. What waits for anything does not wait for
+        the filter to notice: it may ignore that it is cancelled."""
+        turn.reason = reason
+        self._suspended.pop(turn, None)
+        if not turn.relieved:
+            self._hand_over(turn)
+        lane, turn.lane = turn.lane, None
+        if lane is not None:
+            task = self._stream.loop.create_task(self._send_lane(lane))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        if turn.item is not None and reason != "connection-lost":
+            self._stream.not_written(turn.item, reason)
+        if turn.task is not None:
+            turn.task.cancel()
+
+    def _park(self, item: Item) -> bool:
+        """Whether `item` waits behind a slow filter (or can't even do that)."""
+        data, use_filters = item
+        if not use_filters or not isinstance(data, StanzaBase) or type(item) is FromFilter:
+            return False
+        lane = self._lanes.get(_recipient(data))
+        if lane is None or (isinstance(data, Iq) and data.xml.get("type") == "get"):
+            return False
+        if self._backlog >= self._stream.filter_backlog:
+            self._stream.not_written(item, "filter-backlog")
+        else:
+            lane.items.append(item)
+            self._parked += 1
+        return True
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _gather(self) -> None:
+        transport = self._stream.transport
+        # A transport that can't take several at once may count its writes.
+        if hasattr(transport, "writelines"):
+            self.gathered = []
+            self.gathered_bytes = 0
+            self._gathered_for = transport
+
+    def flush(self) -> None:
+        """Write what was gathered, and gather no more."""
+        gathered, self.gathered = self.gathered, None
+        if not gathered:
+            return
+        try:
+            if len(gathered) == 1:
+                self._gathered_for.write(gathered[0])
+            else:
+                self._gathered_for.writelines(gathered)
+        except Exception:
+            # The outbox has them still, and tells of them when the connection is lost.
+            log.exception("%d stanzas could not be written", len(gathered))
+
+
+def _recipient(stanza: StanzaBase) -> str:
+    to: str = stanza.xml.get("to", "")
+    return to.partition("/")[0].lower()
+
+
+@coroutine
+def _steps(
+    context: Context, work: Coroutine[Any, Any, Any], waits_for: Any
+) -> Generator[Any, Any, Any]:
+    """The rest of a coroutine that has suspended, in its own context but the current task."""
+    step: Callable[[Any], Any]
+    value: Any = None
+    try:
+        while True:
+            try:
+                value = yield waits_for
+            except BaseException as error:
+                step, value = work.throw, error
+            else:
+                step = work.send
+            waits_for = context.run(step, value)
+    except StopIteration as stop:
+        return stop.value
