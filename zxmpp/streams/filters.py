@@ -22,91 +22,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, ContextVar, copy_context
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from inspect import iscoroutinefunction
-from types import CoroutineType, coroutine
-from typing import Any, Protocol, TypeAlias
+from types import CoroutineType
+from typing import Any
 
 from slixmpp.stanza import Iq
 from slixmpp.xmlstream import StanzaBase
 from slixmpp.xmlstream.xmlstream import NotConnectedError
 
 from zxmpp.streams.serialising import serialise
+from zxmpp.streams.turns import TURN, FromFilter, Host, Item, Lane, Turn, recipient_of, steps
 
-__all__ = ["FromFilter", "Host", "Item", "Pump"]
+__all__ = ["Pump"]
 
 log = logging.getLogger(__name__)
-
-#: What the pump takes: a stanza or text, and whether the outgoing filters see it.
-Item: TypeAlias = "tuple[Any, bool]"
 
 #: The most that is written before the loop has a turn: stanzas, and about so many bytes.
 MAX_BATCH = 100
 MAX_BATCH_BYTES = 65536
 
 _MODES = ("out", "out_sync", "out_sce")
-
-
-class FromFilter(tuple[Any, bool]):
-    """An `Item` that was sent from within a filter, which may wait for what comes of it."""
-
-    __slots__ = ()
-
-
-class Host(Protocol):
-    """What the pump needs of its stream."""
-
-    transport: Any
-    waiting_queue: asyncio.Queue[Item]
-    keep_order: bool
-    filter_patience: float
-    filter_timeout: float
-    filter_backlog: int
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
-    def send_raw(self, data: str | bytes) -> None: ...
-
-    def not_written(self, item: Item, reason: str) -> None:
-        """Told once of each item that the pump took and will not write."""
-
-
-class _Lane:
-    """What waits behind a stanza that a slow filter has, for the same recipient."""
-
-    __slots__ = ("items", "recipient")
-
-    def __init__(self, recipient: str) -> None:
-        self.recipient = recipient
-        self.items: deque[Item] = deque()
-
-
-class Turn:
-    """A task of the pump, and the stanza that it has in hand once a filter suspended."""
-
-    __slots__ = ("asked", "item", "lane", "pump", "reason", "relieved", "running", "task", "timer")
-
-    def __init__(self, pump: Pump, lane: _Lane | None = None) -> None:
-        self.pump = pump
-        self.task: asyncio.Task[Any] | None = asyncio.current_task()
-        #: Set from the first time that a filter suspended.
-        self.item: Item | None = None
-        #: Whether a coroutine filter is under way.
-        self.running = False
-        #: Whether it sent a request in its first step.
-        self.asked = False
-        #: Whether this task is the pump's no more.
-        self.relieved = lane is not None
-        self.lane = lane
-        #: Why the stanza is to be written no more; empty if it is.
-        self.reason = ""
-        self.timer: asyncio.TimerHandle | None = None
-
-
-#: Whose filter this is run by, or on behalf of: tasks that a filter makes inherit it.
-_TURN: ContextVar[Turn | None] = ContextVar("zxmpp outgoing filter", default=None)
 
 
 class Pump:
@@ -121,27 +58,17 @@ class Pump:
         self._relief: asyncio.Future[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._writer = stream.writer
         #: The turns whose filter is suspended, in the order in which that happened.
         self._suspended: dict[Turn, None] = {}
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._parked = 0
         self._settled: asyncio.Future[None] | None = None
-        #: What is to be written when this step ends; None outside of one.
-        self.gathered: list[bytes] | None = None
-        self.gathered_bytes = 0
-        self._gathered_for: Any = None
         self._marked: Item | None = None
         #: What was `held` when the marked item was written.
         self.held_at_mark: frozenset[int] = frozenset()
 
     # -- what others ask and tell ---------------------------------------------------------------
-
-    @property
-    def paused(self) -> bool:
-        """Whether the transport has no room."""
-        return not self._writable.is_set()
 
     @property
     def busy(self) -> bool:
@@ -151,7 +78,7 @@ class Pump:
     @property
     def stalled(self) -> bool:
         """Whether the queue may get longer without anybody's fault here."""
-        return not self._writable.is_set() or bool(self._suspended)
+        return self._writer.paused or bool(self._suspended)
 
     def held(self) -> frozenset[int]:
         """The ids of the items that slow filters have, or that wait behind them."""
@@ -163,15 +90,9 @@ class Pump:
         self._marked = item
         self.held_at_mark = frozenset()
 
-    def pause(self) -> None:
-        self._writable.clear()
-
-    def resume(self) -> None:
-        self._writable.set()
-
     def item(self, data: Any, use_filters: bool) -> Item:
         """What to put in the queue for what is sent right here and now."""
-        turn = _TURN.get()
+        turn = TURN.get()
         if turn is None or not turn.running or turn.pump is not self:
             return data, use_filters
         if isinstance(data, Iq) and data.xml.get("type") in ("get", "set"):
@@ -192,7 +113,6 @@ class Pump:
             if turn.item is not None:
                 stopped.append(turn.item)
             self._abandon(turn, "connection-lost")
-        self.resume()
         return parked, stopped
 
     async def settled(self) -> None:
@@ -236,13 +156,14 @@ class Pump:
 
     async def _work(self) -> None:
         queue = self._stream.waiting_queue
+        writer = self._writer
         turn = self._next_turn()
         while True:
-            if not self._writable.is_set():
-                await self._writable.wait()
+            if writer.paused:
+                await writer.room()
             item = await queue.get()
             left = MAX_BATCH
-            self._gather()
+            writer.gather(self._stream.transport)
             try:
                 while True:
                     try:
@@ -256,13 +177,13 @@ class Pump:
                         queue.empty()
                         or not left
                         or turn.item is not None
-                        or self.gathered_bytes > MAX_BATCH_BYTES
-                        or not self._writable.is_set()
+                        or writer.gathered_bytes > MAX_BATCH_BYTES
+                        or writer.paused
                     ):
                         break
                     item = queue.get_nowait()
             finally:
-                self.flush()
+                writer.flush()
             if turn.relieved:
                 if turn.lane is not None:
                     await self._send_lane(turn.lane)
@@ -275,21 +196,21 @@ class Pump:
 
     def _next_turn(self) -> Turn:
         turn = self._turn = Turn(self)
-        _TURN.set(turn)
+        TURN.set(turn)
         self._note_settled()
         return turn
 
-    async def _send_lane(self, lane: _Lane) -> None:
+    async def _send_lane(self, lane: Lane) -> None:
         """Send what waited behind a slow filter."""
         number = 0
         while lane.items:
-            if self.paused:
-                await self._writable.wait()
+            if self._writer.paused:
+                await self._writer.room()
                 continue
             item = lane.items.popleft()
             self._parked -= 1
             turn = Turn(self, lane)
-            _TURN.set(turn)
+            TURN.set(turn)
             await self._take(turn, item)
             if turn.reason:
                 # Another task has the rest.
@@ -353,12 +274,12 @@ class Pump:
                 waits_for = context.run(work.send, None)
             except StopIteration as stop:
                 return stop.value
-            return await self._wait(turn, item, _steps(context, work, waits_for))
+            return await self._wait(turn, item, steps(context, work, waits_for))
         finally:
             turn.running = False
 
     async def _wait(self, turn: Turn, item: Item, rest: Any) -> Any:
-        self.flush()
+        self._writer.flush()
         turn.item = item
         self._suspended[turn] = None
         if turn.relieved:
@@ -399,9 +320,9 @@ class Pump:
             return
         self._limit(turn)
         if self._stream.keep_order:
-            recipient = _recipient(turn.item[0])
+            recipient = recipient_of(turn.item[0])
             if recipient not in self._lanes:
-                turn.lane = self._lanes[recipient] = _Lane(recipient)
+                turn.lane = self._lanes[recipient] = Lane(recipient)
 
     def _hand_over(self, turn: Turn) -> None:
         turn.relieved = True
@@ -441,7 +362,7 @@ class Pump:
         data, use_filters = item
         if not use_filters or not isinstance(data, StanzaBase) or type(item) is FromFilter:
             return False
-        lane = self._lanes.get(_recipient(data))
+        lane = self._lanes.get(recipient_of(data))
         if lane is None or (isinstance(data, Iq) and data.xml.get("type") == "get"):
             return False
         if self._backlog >= self._stream.filter_backlog:
@@ -450,52 +371,3 @@ class Pump:
             lane.items.append(item)
             self._parked += 1
         return True
-
-    # -- writing --------------------------------------------------------------------------------
-
-    def _gather(self) -> None:
-        transport = self._stream.transport
-        # A transport that can't take several at once may count its writes.
-        if hasattr(transport, "writelines"):
-            self.gathered = []
-            self.gathered_bytes = 0
-            self._gathered_for = transport
-
-    def flush(self) -> None:
-        """Write what was gathered, and gather no more."""
-        gathered, self.gathered = self.gathered, None
-        if not gathered:
-            return
-        try:
-            if len(gathered) == 1:
-                self._gathered_for.write(gathered[0])
-            else:
-                self._gathered_for.writelines(gathered)
-        except Exception:
-            # The outbox has them still, and tells of them when the connection is lost.
-            log.exception("%d stanzas could not be written", len(gathered))
-
-
-def _recipient(stanza: StanzaBase) -> str:
-    to: str = stanza.xml.get("to", "")
-    return to.partition("/")[0].lower()
-
-
-@coroutine
-def _steps(
-    context: Context, work: Coroutine[Any, Any, Any], waits_for: Any
-) -> Generator[Any, Any, Any]:
-    """The rest of a coroutine that has suspended, in its own context but the current task."""
-    step: Callable[[Any], Any]
-    value: Any = None
-    try:
-        while True:
-            try:
-                value = yield waits_for
-            except BaseException as error:
-                step, value = work.throw, error
-            else:
-                step = work.send
-            waits_for = context.run(step, value)
-    except StopIteration as stop:
-        return stop.value

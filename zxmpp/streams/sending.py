@@ -4,9 +4,8 @@ Rules:
 - slixmpp's queue of stanzas stays, and a pump behind it (see `filters`); what stands before it is an
   `Outbox` instead of an endless list, and what the pump had not written when the connection broke
   goes back to it.
-- What the outbox does not keep (presence, the log-in) waits in the queue, at most `queue_limit`
-  while the server takes nothing. Raw text is written at once, in its place among what the pump
-  writes; the connection of a server that lets `write_limit` bytes of it lie is ended.
+- What the outbox does not keep (presence, the log-in) waits in the queue, and while the server takes
+  nothing only `queue_limit` of it.
 - The barrier is an IQ to the own server, `confirm_delay` after the first stanza that it is to
   confirm, or at once when half the window is used; only one is under way. Nothing is sent when
   nothing is unconfirmed.
@@ -19,33 +18,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import uuid
 import xml.etree.ElementTree as ET
 from asyncio import TimerHandle
-from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
-from slixmpp.basexmpp import BaseXMPP
 from slixmpp.stanza import Iq, Message, Presence
 from slixmpp.stanza.rootstanza import RootStanza
 from slixmpp.xmlstream.handler.base import BaseHandler
 
-from zxmpp.streams.filters import Item, Pump
+from zxmpp.streams.filters import Pump
 from zxmpp.streams.outbox import Outbox
+from zxmpp.streams.turns import Item
+from zxmpp.streams.writing import WritingMixin, clean_text
 
 __all__ = ["GivenUp", "ProbeHandler", "SendingMixin", "clean_text"]
 
 log = logging.getLogger(__name__)
-#: Where slixmpp says what it sends.
-_wire_log = logging.getLogger("slixmpp.xmlstream.xmlstream")
-
-#: What XML 1.0 can't hold (2.2). A server ends the stream of whoever sends it.
-_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 #: Presence of these types tells a state; the others are requests about subscriptions.
 _STATES = frozenset({None, "unavailable", "probe", "error"})
@@ -53,11 +46,6 @@ _STATES = frozenset({None, "unavailable", "probe", "error"})
 _PING = "{urn:xmpp:ping}ping"
 #: A component asks itself, through the server: this must look like no request of anybody else.
 _ECHO = "{urn:zxmpp:probe}probe"
-
-
-def clean_text(text: str) -> str:
-    """`text` without the characters that XML can't hold."""
-    return _ILLEGAL.sub("", text)
 
 
 class GivenUp(Struct, frozen=True):
@@ -72,12 +60,6 @@ class GivenUp(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.name} id={self.id or '-'} to={self.to or '-'} type={self.type or '-'}"
-
-
-if TYPE_CHECKING:
-    _Base = BaseXMPP
-else:
-    _Base = object
 
 
 class ProbeHandler(BaseHandler):
@@ -98,7 +80,7 @@ class ProbeHandler(BaseHandler):
             self._xmpp.probe_answered()
 
 
-class SendingMixin(_Base):
+class SendingMixin(WritingMixin):
     """Overrides what slixmpp does with stanzas that can't be sent right now. The limits count from
     the first use of `outbox` on; change them there later."""
 
@@ -106,8 +88,6 @@ class SendingMixin(_Base):
     outbox_limit: int = 1000
     outbox_age: float = 300.0
     send_window: int = 1000
-    #: True under a supervisor: no reconnecting and no keep-alive of slixmpp's own.
-    supervised: bool = False
     #: Whether stanzas to one recipient stay in order where an outgoing filter is slow. False is
     #: slixmpp's way: after `filter_patience` all that follows overtakes.
     keep_order: bool = True
@@ -117,9 +97,8 @@ class SendingMixin(_Base):
     filter_timeout: float = 60.0
     #: The most stanzas that slow filters have in hand, or that wait behind them.
     filter_backlog: int = 500
-    #: See the rules above: stanzas, and bytes.
+    #: The most that waits in the queue, besides what the outbox keeps, while the server is slow.
     queue_limit: int = 10_000
-    write_limit: int = 8 * 1024 * 1024
     #: Seconds in which stanzas gather before a barrier confirms them all.
     confirm_delay: float = 0.25
 
@@ -140,11 +119,6 @@ class SendingMixin(_Base):
     @cached_property
     def pump(self) -> Pump:
         return Pump(self, self._XMLStream__filters)  # type: ignore[attr-defined]
-
-    @cached_property
-    def not_sent(self) -> Counter[str]:
-        """What was left out on the way out, besides what the outbox gave up; by reason."""
-        return Counter()
 
     def _start_sending(self) -> None:
         """Register what this needs. Once, after slixmpp's constructor."""
@@ -192,50 +166,6 @@ class SendingMixin(_Base):
 
     async def run_filters(self) -> None:
         await self.pump.run()
-
-    def send_raw(self, data: str | bytes) -> None:
-        transport = self.transport
-        if transport is None and self.supervised and data != self.stream_footer:
-            # The connection went while the log-in was still talking; the supervisor knows.
-            self.not_sent["not-connected"] += 1
-            return
-        if isinstance(data, str) and not data.isprintable() and _ILLEGAL.search(data):
-            self.not_sent["illegal-characters"] += 1
-            data = clean_text(data)
-        pump = self.pump
-        if pump.gathered is not None and transport is not None:
-            _wire_log.debug("SEND: %s", data)
-            if isinstance(data, str):
-                data = data.encode()
-            pump.gathered.append(data)
-            pump.gathered_bytes += len(data)
-        elif pump.paused and self._unread_bytes() > self.write_limit:
-            self.not_sent["server-stalled"] += 1
-            log.error("%s: the server takes nothing, and more than %d bytes wait for it: the "
-                      "connection is ended", self.boundjid, self.write_limit)  # fmt: skip
-            self.abort()
-        else:
-            super().send_raw(data)
-
-    def _unread_bytes(self) -> int:
-        size = getattr(self.transport, "get_write_buffer_size", None)
-        return 0 if size is None else int(size())
-
-    def pause_writing(self) -> None:
-        self.pump.pause()
-
-    def resume_writing(self) -> None:
-        self.pump.resume()
-
-    def connection_made(self, transport: Any, send_event: bool = True) -> None:
-        # What was written before goes to the old transport, where TLS begins or a filter connects.
-        self.pump.flush()
-        self.pump.resume()
-        super().connection_made(transport, send_event)
-
-    def abort(self) -> None:
-        self.pump.flush()
-        super().abort()
 
     def disconnect(
         self, wait: float = 2.0, reason: str | None = None, ignore_send_queue: bool = False
