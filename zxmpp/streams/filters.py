@@ -55,9 +55,12 @@ class Pump:
         #: Whether each filter, by its id, is a coroutine function: slow to find out.
         self._kinds: dict[int, tuple[Any, bool]] = {}
         self._turn: Turn | None = None
+        #: The task that has the pump now, and what wakes `run` to start another.
+        self._task: asyncio.Task[None] | None = None
         self._relief: asyncio.Future[None] | None = None
         self._one_at_a_time = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        #: Those that have had it and are not done.
+        self._others: set[asyncio.Task[Any]] = set()
         self._writer = stream.writer
         #: The turns whose filter is suspended, in the order in which that happened.
         self._suspended: dict[Turn, None] = {}
@@ -130,8 +133,7 @@ class Pump:
             loop = self._stream.loop
             while True:
                 relief = self._relief = loop.create_future()
-                task = loop.create_task(self._work())
-                self._tasks.add(task)
+                task = self._task = loop.create_task(self._work())
                 task.add_done_callback(self._ended)
                 try:
                     await relief
@@ -144,10 +146,10 @@ class Pump:
                     raise
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._others.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("the pump failed and is started again", exc_info=task.exception())
-        if self._turn is not None and self._turn.task is task:
+        if task is self._task:
             self._let_take_over()
 
     def _let_take_over(self) -> None:
@@ -326,13 +328,14 @@ class Pump:
 
     def _hand_over(self, turn: Turn) -> None:
         turn.relieved = True
+        self._others.add(turn.task)
+        self._task = None
         self._stream.waiting_queue.task_done()
         self._let_take_over()
 
     @property
     def _backlog(self) -> int:
-        """Tasks, of which one is the pump's own, and stanzas that wait behind them."""
-        return len(self._tasks) - 1 + self._parked
+        return len(self._others) + self._parked
 
     def _limit(self, turn: Turn) -> None:
         if turn.timer is not None:
@@ -350,12 +353,11 @@ class Pump:
         lane, turn.lane = turn.lane, None
         if lane is not None:
             task = self._stream.loop.create_task(self._send_lane(lane))
-            self._tasks.add(task)
+            self._others.add(task)
             task.add_done_callback(self._ended)
         if turn.item is not None and reason != "connection-lost":
             self._stream.not_written(turn.item, reason)
-        if turn.task is not None:
-            turn.task.cancel()
+        turn.task.cancel()
 
     def _park(self, item: Item) -> bool:
         """Whether `item` waits behind a slow filter (or can't even do that)."""

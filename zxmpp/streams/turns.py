@@ -70,7 +70,9 @@ class Turn:
 
     def __init__(self, pump: Pump, lane: Lane | None = None) -> None:
         self.pump = pump
-        self.task: asyncio.Task[Any] | None = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
         #: Set from the first time that a filter suspended.
         self.item: Item | None = None
         #: Whether a coroutine filter is under way.
