@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import uuid
 import xml.etree.ElementTree as ET
 from asyncio import TimerHandle
@@ -156,6 +157,10 @@ class SendingMixin(WritingMixin):
             self._plan_expiry()
             if not online:
                 self.event("stanza_not_sent", data)
+
+    def new_id(self) -> str:
+        # As long and as random as slixmpp's, which makes a UUID of it first.
+        return os.urandom(16).hex()
 
     def _enqueue(self, item: Item) -> None:
         """Queue what the outbox does not keep."""
