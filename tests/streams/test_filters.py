@@ -461,3 +461,24 @@ async def test_a_barrier_confirms_all_but_what_it_overtook(line: Line) -> None:
     await written(line, line.xmpp.probe_id)
     line.confirm()
     assert (line.xmpp.outbox.confirmed, line.xmpp.outbox.unconfirmed) == (6, 0)
+
+
+async def test_the_end_of_the_program_does_not_wait_for_slow_filters(line: Line) -> None:
+    """`asyncio.run` cancels all tasks and waits for them."""
+    line.online()
+    seen = given_up(line)
+    slow = Slow(line, "1", "2", "3")
+    ids = [say(line, body, f"{body}@localhost")["id"] for body in "12"]
+    say(line, "other", BOB)
+    await written(line, "other")
+    line.xmpp.filter_patience = 1000
+    ids.append(say(line, "3", "3@localhost")["id"])
+    async with asyncio.timeout(LIMIT_S):
+        while len(slow.has) < 3:
+            await asyncio.sleep(0)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    _, pending = await asyncio.wait(tasks, timeout=LIMIT_S)
+    assert not pending
+    assert sorted(id_ for id_, _ in seen) == sorted(ids)

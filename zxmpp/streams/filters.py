@@ -262,9 +262,14 @@ class Pump:
         except NotConnectedError:
             self._stream.not_written(item, "not-connected")
         except (Exception, asyncio.CancelledError) as error:
-            # A turn that was abandoned is accounted for. Other cancellation is the filter's doing.
-            if not turn.reason:
-                log.error("a stanza could not be sent", exc_info=error)
+            if turn.reason:
+                return  # It is accounted for.
+            log.error("an outgoing filter, or what it made of a stanza, failed", exc_info=error)
+            if turn.task.cancelling():
+                # By the filter, or by whoever ends all tasks: this one is to end.
+                turn.item = item
+                self._abandon(turn, "filter-failed")
+            else:
                 self._stream.not_written(item, "filter-failed")
 
     async def _drive(self, turn: Turn, item: Item, work: Coroutine[Any, Any, Any]) -> Any:
@@ -358,6 +363,7 @@ class Pump:
         if turn.item is not None and reason != "connection-lost":
             self._stream.not_written(turn.item, reason)
         turn.task.cancel()
+        self._note_settled()
 
     def _park(self, item: Item) -> bool:
         """Whether `item` waits behind a slow filter (or can't even do that)."""

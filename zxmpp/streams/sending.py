@@ -177,7 +177,8 @@ class SendingMixin(WritingMixin):
     ) -> asyncio.Future[Any]:
         if self.transport is not None and self.pump.busy and not ignore_send_queue:
             # slixmpp knows of its queue only.
-            return asyncio.ensure_future(self._disconnect_settled(float(wait), reason))
+            ending = self._disconnect_settled(float(wait), reason)
+            return asyncio.ensure_future(ending, loop=self.loop)
         return super().disconnect(wait, reason, ignore_send_queue)
 
     async def _disconnect_settled(self, wait: float, reason: str | None) -> None:
@@ -188,8 +189,9 @@ class SendingMixin(WritingMixin):
         except TimeoutError:
             log.warning("%s: disconnects although outgoing filters have stanzas in hand",
                         self.boundjid)  # fmt: skip
-        left = max(0.0, wait - (self.loop.time() - began))
-        await super().disconnect(left, reason)
+        if self.transport is not None:
+            left = max(0.0, wait - (self.loop.time() - began))
+            await super().disconnect(left, reason)
 
     def _set_session_start(self, event: Any) -> None:
         super()._set_session_start(event)
@@ -245,9 +247,11 @@ class SendingMixin(WritingMixin):
 
     def not_written(self, item: Item, reason: str) -> None:
         """The pump will not write `item`."""
-        if reason == "filtered-out":
+        if reason in ("filtered-out", "not-connected"):
+            # On purpose, or while XEP-0198 (which has it) may still resume the session.
             self.not_sent[reason] += 1
-            self.outbox.withdraw(item)
+            if reason == "filtered-out":
+                self.outbox.withdraw(item)
         elif not self.outbox.withdraw(item, reason):
             self.not_sent[reason] += 1
             self._give_up(item, reason)
