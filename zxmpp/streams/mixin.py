@@ -3,7 +3,7 @@
 Rules:
 - A bot that imports `ClientXMPP` or `ComponentXMPP` from here instead of from slixmpp works
   unchanged: all that slixmpp's plugins and handlers can see is as before, save what the modules
-  `parser` and `sending` say they refuse or keep.
+  `parser` and `sending` say they refuse or keep, and the order that `filters` keeps.
 - Limits are class attributes; set them on a subclass, or on the object before it connects.
 - Under a `Supervisor` there is one back-off, the supervisor's; slixmpp's is switched off.
 """

@@ -4,7 +4,7 @@ Rules:
 - `serialise(xml, stream)` is ``tostring(xml, xmlns=stream.default_ns, stream=stream,
   top_level=True)``: what the pump writes. Whatever else makes text of stanzas is slixmpp's still.
 - What slixmpp does oddly is kept: a mapped prefix is written twice, an attribute in a namespace
-  without a prefix is left out. Only what its servers have seen for years goes on the wire.
+  without a prefix is left out.
 - What is no plain string (plugins hand in tuples) is given to slixmpp's own `escape`, with its
   results and its errors.
 """
