@@ -141,7 +141,7 @@ async def test_what_a_filter_waits_for_passes(line: Line, where: str) -> None:
     line.feed(f"<iq type='result' id='{id_}' from='{ALICE}' to='{line.xmpp.boundjid}'/>")
     assert bodies(await written(line, ">2<")) == ["1", "2"]
     # The task that the filter left behind is nobody that a filter waits for any more.
-    assert not line.xmpp.pump.busy
+    assert not line.xmpp.pump.backlog.busy
 
 
 async def test_requests_that_change_nothing_pass_others_keep_their_place(line: Line) -> None:
@@ -311,7 +311,7 @@ async def test_a_lost_connection_keeps_what_waited_behind_a_slow_filter(line: Li
     slow.go["1"].set()
     line.online()
     assert bodies(await line.sent()) == ["2", "3", "4"]
-    assert not line.xmpp.pump.busy
+    assert not line.xmpp.pump.backlog.busy
 
 
 async def test_a_filter_that_never_returns_is_ended_by_name(line: Line) -> None:

@@ -32,8 +32,9 @@ from slixmpp.stanza import Iq
 from slixmpp.xmlstream import StanzaBase
 from slixmpp.xmlstream.xmlstream import NotConnectedError
 
+from zxmpp.streams.backlog import Backlog
 from zxmpp.streams.serialising import serialise
-from zxmpp.streams.turns import TURN, FromFilter, Host, Item, Lane, Turn, recipient_of, steps
+from zxmpp.streams.turns import TURN, FromFilter, Host, Item, Lane, Turn, steps
 
 __all__ = ["Pump"]
 
@@ -59,34 +60,19 @@ class Pump:
         self._task: asyncio.Task[None] | None = None
         self._relief: asyncio.Future[None] | None = None
         self._one_at_a_time = asyncio.Lock()
-        #: Those that have had it and are not done.
-        self._others: set[asyncio.Task[Any]] = set()
         self._writer = stream.writer
-        #: The turns whose filter is suspended, in the order in which that happened.
-        self._suspended: dict[Turn, None] = {}
-        self._lanes: dict[str, Lane] = {}
-        self._parked = 0
-        self._settled: asyncio.Future[None] | None = None
+        #: What slow filters hold up.
+        self.backlog = Backlog()
         self._marked: Item | None = None
-        #: What was `held` when the marked item was written.
+        #: What the backlog held when the marked item was written.
         self.held_at_mark: frozenset[int] = frozenset()
 
     # -- what others ask and tell ---------------------------------------------------------------
 
     @property
-    def busy(self) -> bool:
-        """Whether a filter is suspended, or a stanza waits behind one."""
-        return bool(self._suspended) or bool(self._lanes)
-
-    @property
     def stalled(self) -> bool:
         """Whether the queue may get longer without anybody's fault here."""
-        return self._writer.paused or bool(self._suspended)
-
-    def held(self) -> frozenset[int]:
-        """The ids of the items that slow filters have, or that wait behind them."""
-        parked = [id(item) for lane in self._lanes.values() for item in lane.items]
-        return frozenset([*parked, *(id(turn.item) for turn in self._suspended)])
+        return self._writer.paused or bool(self.backlog.suspended)
 
     def mark(self, item: Item) -> None:
         """Note in `held_at_mark`, when `item` is written, what is overtaken by it."""
@@ -100,30 +86,19 @@ class Pump:
             return data, use_filters
         if isinstance(data, Iq) and data.xml.get("type") in ("get", "set"):
             turn.asked = True
-            if turn in self._suspended:
+            if turn in self.backlog.suspended:
                 self._relieve(turn)
         return FromFilter((data, use_filters))
 
     def reset(self) -> tuple[list[Item], list[Item]]:
         """The connection is gone. What waited behind slow filters, and what these had in hand."""
-        parked = [item for lane in self._lanes.values() for item in lane.items]
-        for lane in self._lanes.values():
-            lane.items.clear()
-        self._lanes.clear()
-        self._parked = 0
+        parked = self.backlog.clear()
         stopped: list[Item] = []
-        for turn in list(self._suspended):
+        for turn in list(self.backlog.suspended):
             if turn.item is not None:
                 stopped.append(turn.item)
             self._abandon(turn, "connection-lost")
         return parked, stopped
-
-    async def settled(self) -> None:
-        """Wait until it is `busy` no more."""
-        while self.busy:
-            if self._settled is None or self._settled.done():
-                self._settled = self._stream.loop.create_future()
-            await asyncio.shield(self._settled)
 
     # -- tasks ----------------------------------------------------------------------------------
 
@@ -138,7 +113,7 @@ class Pump:
                 try:
                     await relief
                 except asyncio.CancelledError:
-                    if self._turn in self._suspended:
+                    if self._turn in self.backlog.suspended:
                         self._abandon(self._turn, "stopped")
                     else:
                         task.cancel()
@@ -146,7 +121,7 @@ class Pump:
                     raise
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._others.discard(task)
+        self.backlog.tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("the pump failed and is started again", exc_info=task.exception())
         if task is self._task:
@@ -159,6 +134,7 @@ class Pump:
     async def _work(self) -> None:
         queue = self._stream.waiting_queue
         writer = self._writer
+        lanes = self.backlog.lanes
         turn = self._next_turn()
         while True:
             if writer.paused:
@@ -169,7 +145,7 @@ class Pump:
             try:
                 while True:
                     try:
-                        if not self._lanes or not self._park(item):
+                        if not lanes or not self._park(item):
                             await self._take(turn, item)
                     finally:
                         if not turn.relieved:
@@ -189,7 +165,7 @@ class Pump:
             if turn.relieved:
                 if turn.lane is not None:
                     await self._send_lane(turn.lane)
-                self._note_settled()
+                self.backlog.note_settled()
                 return
             if turn.item is not None:
                 turn = self._next_turn()
@@ -199,7 +175,7 @@ class Pump:
     def _next_turn(self) -> Turn:
         turn = self._turn = Turn(self)
         TURN.set(turn)
-        self._note_settled()
+        self.backlog.note_settled()
         return turn
 
     async def _send_lane(self, lane: Lane) -> None:
@@ -209,8 +185,7 @@ class Pump:
             if self._writer.paused:
                 await self._writer.room()
                 continue
-            item = lane.items.popleft()
-            self._parked -= 1
+            item = self.backlog.next(lane)
             turn = Turn(self, lane)
             TURN.set(turn)
             await self._take(turn, item)
@@ -220,13 +195,8 @@ class Pump:
             number += 1
             if not number % MAX_BATCH:
                 await asyncio.sleep(0)
-        if self._lanes.get(lane.recipient) is lane:
-            del self._lanes[lane.recipient]
-        self._note_settled()
-
-    def _note_settled(self) -> None:
-        if self._settled is not None and not self._settled.done() and not self.busy:
-            self._settled.set_result(None)
+        self.backlog.close(lane)
+        self.backlog.note_settled()
 
     # -- a stanza -------------------------------------------------------------------------------
 
@@ -256,7 +226,7 @@ class Pump:
                 self._stream.not_written(item, "filter-failed")
                 return
             if item is self._marked:
-                self.held_at_mark = self.held()
+                self.held_at_mark = self.backlog.ids()
                 self._marked = None
             self._stream.send_raw(data)
         except NotConnectedError:
@@ -288,7 +258,7 @@ class Pump:
     async def _wait(self, turn: Turn, item: Item, rest: Any) -> Any:
         self._writer.flush()
         turn.item = item
-        self._suspended[turn] = None
+        self.backlog.suspended[turn] = None
         if turn.relieved:
             self._limit(turn)
         elif turn.asked:
@@ -301,7 +271,7 @@ class Pump:
         finally:
             if turn.timer is not None:
                 turn.timer.cancel()
-            self._suspended.pop(turn, None)
+            self.backlog.suspended.pop(turn, None)
         if turn.reason:
             # The filter did not mind being cancelled.
             raise asyncio.CancelledError
@@ -322,25 +292,19 @@ class Pump:
         if turn.relieved or turn.item is None:
             return
         self._hand_over(turn)
-        if self._backlog > self._stream.filter_backlog:
+        if self.backlog.size > self._stream.filter_backlog:
             self._abandon(turn, "filter-backlog")
             return
         self._limit(turn)
         if self._stream.keep_order:
-            recipient = recipient_of(turn.item[0])
-            if recipient not in self._lanes:
-                turn.lane = self._lanes[recipient] = Lane(recipient)
+            turn.lane = self.backlog.open(turn.item)
 
     def _hand_over(self, turn: Turn) -> None:
         turn.relieved = True
-        self._others.add(turn.task)
+        self.backlog.tasks.add(turn.task)
         self._task = None
         self._stream.waiting_queue.task_done()
         self._let_take_over()
-
-    @property
-    def _backlog(self) -> int:
-        return len(self._others) + self._parked
 
     def _limit(self, turn: Turn) -> None:
         if turn.timer is not None:
@@ -352,30 +316,26 @@ class Pump:
         """Give up a stanza that a filter has in hand. What waits for anything does not wait for
         the filter to notice: it may ignore that it is cancelled."""
         turn.reason = reason
-        self._suspended.pop(turn, None)
+        self.backlog.suspended.pop(turn, None)
         if not turn.relieved:
             self._hand_over(turn)
         lane, turn.lane = turn.lane, None
         if lane is not None:
             task = self._stream.loop.create_task(self._send_lane(lane))
-            self._others.add(task)
+            self.backlog.tasks.add(task)
             task.add_done_callback(self._ended)
         if turn.item is not None and reason != "connection-lost":
             self._stream.not_written(turn.item, reason)
         turn.task.cancel()
-        self._note_settled()
+        self.backlog.note_settled()
 
     def _park(self, item: Item) -> bool:
         """Whether `item` waits behind a slow filter (or can't even do that)."""
-        data, use_filters = item
-        if not use_filters or not isinstance(data, StanzaBase) or type(item) is FromFilter:
+        lane = self.backlog.lane_for(item)
+        if lane is None:
             return False
-        lane = self._lanes.get(recipient_of(data))
-        if lane is None or (isinstance(data, Iq) and data.xml.get("type") == "get"):
-            return False
-        if self._backlog >= self._stream.filter_backlog:
+        if self.backlog.size >= self._stream.filter_backlog:
             self._stream.not_written(item, "filter-backlog")
         else:
-            lane.items.append(item)
-            self._parked += 1
+            self.backlog.park(item, lane)
         return True

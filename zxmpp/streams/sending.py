@@ -175,7 +175,7 @@ class SendingMixin(WritingMixin):
     def disconnect(
         self, wait: float = 2.0, reason: str | None = None, ignore_send_queue: bool = False
     ) -> asyncio.Future[Any]:
-        if self.transport is not None and self.pump.busy and not ignore_send_queue:
+        if self.transport is not None and self.pump.backlog.busy and not ignore_send_queue:
             # slixmpp knows of its queue only.
             ending = self._disconnect_settled(float(wait), reason)
             return asyncio.ensure_future(ending, loop=self.loop)
@@ -185,7 +185,7 @@ class SendingMixin(WritingMixin):
         began = self.loop.time()
         try:
             async with asyncio.timeout(wait):
-                await self.pump.settled()
+                await self.pump.backlog.settled()
         except TimeoutError:
             log.warning("%s: disconnects although outgoing filters have stanzas in hand",
                         self.boundjid)  # fmt: skip
@@ -308,7 +308,7 @@ class SendingMixin(WritingMixin):
         self.event("stanzas_confirmed")
 
     def _has_slow_filters(self) -> bool:
-        return self.pump.busy
+        return self.pump.backlog.busy
 
     def _plan_barrier(self) -> None:
         unconfirmed = self.outbox.unconfirmed
