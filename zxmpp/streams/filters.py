@@ -14,7 +14,7 @@ Rules:
 - A filter may take `filter_timeout` seconds, then it is cancelled, and what waited goes on. At most
   `filter_backlog` stanzas are with slow filters or wait behind them. Each that this costs is told to
   the stream, with a name for the reason.
-- What the pump writes in one go is one ``writelines``, in one order with `send_raw`. A transport
+- What the pump writes in one go is one write, in one order with `send_raw`. A transport
   that says that it is full stops the pump until it has room.
 """
 

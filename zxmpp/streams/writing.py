@@ -72,11 +72,16 @@ class Writer:
         gathered, self.gathered = self.gathered, None
         if not gathered:
             return
+        transport = self._transport
         try:
             if len(gathered) == 1:
-                self._transport.write(gathered[0])
+                transport.write(gathered[0])
+            elif transport.get_extra_info("socket") is not None:
+                # Not `writelines`: until 3.12.9 and 3.13.2 it does not say that the transport is
+                # full (CVE-2024-12254).
+                transport.write(b"".join(gathered))
             else:
-                self._transport.writelines(gathered)
+                transport.writelines(gathered)
         except Exception:
             # The outbox has them still, and tells of them when the connection is lost.
             log.exception("%d stanzas could not be written", len(gathered))
