@@ -244,6 +244,21 @@ async def test_a_server_that_reads_nothing_stops_the_pump(line: Line, peer: Peer
     await asyncio.wait_for(line.xmpp.waiting_queue.join(), LIMIT_S)
 
 
+async def test_a_pause_is_believed_at_once(line: Line) -> None:
+    line.online()
+    wire = Wire()
+    await on(line, wire)
+    line.xmpp.pause_writing()
+    for body in "123":
+        say(line, body)
+    await turns(line)
+    # The pump may have been waiting for the next stanza, which it then had in its hand.
+    assert bodies(wire.text) in ([], ["1"])
+    line.xmpp.resume_writing()
+    await drain(line)
+    assert bodies(wire.text) == ["1", "2", "3"]
+
+
 async def test_what_waits_for_such_a_server_is_bounded_and_named(line: Line, peer: Peer) -> None:
     line.xmpp.confirm_delay = 1000
     line.xmpp.queue_limit = 30
