@@ -471,8 +471,9 @@ async def test_the_end_of_the_program_does_not_wait_for_slow_filters(line: Line)
     """`asyncio.run` cancels all tasks and waits for them."""
     line.online()
     seen = given_up(line)
-    slow = Slow(line, "1", "2", "3")
+    slow = Slow(line, "1", "2", "3", "behind")
     ids = [say(line, body, f"{body}@localhost")["id"] for body in "12"]
+    say(line, "behind", "1@localhost")
     say(line, "other", BOB)
     await written(line, "other")
     line.xmpp.filter_patience = 1000

@@ -157,6 +157,19 @@ async def test_what_was_sent_before_tls_is_not_written_after_it(line: Line) -> N
     assert text.index("<stream:stream") < text.index(">2<")
 
 
+async def test_a_new_transport_is_not_full(line: Line) -> None:
+    """TLS begins on a connection that was full: the old transport will not say that it has room."""
+    line.online()
+    await line.sent()
+    line.xmpp.pause_writing()
+    wire = Wire()
+    line.xmpp.connection_made(wire, send_event=False)
+    for body in "123":
+        say(line, body)
+    await drain(line)
+    assert bodies(wire.text) == ["1", "2", "3"]
+
+
 async def test_a_transport_that_can_not_write_does_not_stop_the_pump(
     line: Line, caplog: pytest.LogCaptureFixture
 ) -> None:
