@@ -3,7 +3,7 @@
 Rules:
 - A bot that imports `ClientXMPP` or `ComponentXMPP` from here instead of from slixmpp works
   unchanged: all that slixmpp's plugins and handlers can see is as before, save what the modules
-  `parser` and `sending` say they refuse or keep.
+  `parser` and `sending` say they refuse or keep, and the order that `filters` keeps.
 - Limits are class attributes; set them on a subclass, or on the object before it connects.
 - Under a `Supervisor` there is one back-off, the supervisor's; slixmpp's is switched off.
 """
@@ -16,8 +16,10 @@ from typing import Any
 
 import slixmpp
 from slixmpp.exceptions import XMPPError
-from slixmpp.stanza import Error
+from slixmpp.stanza import Error, Message
+from slixmpp.xmlstream import StanzaBase
 
+from zxmpp.streams.messages import ReceivedMessage
 from zxmpp.streams.parser import ParserMixin
 from zxmpp.streams.secret import hide_secrets
 from zxmpp.streams.sending import SendingMixin
@@ -33,7 +35,13 @@ class StreamMixin(ParserMixin, SendingMixin):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         hide_secrets()
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().remove_stanza(Message)
+        self.register_stanza(ReceivedMessage)
         self._start_sending()
+
+    def remove_stanza(self, stanza_class: type[StanzaBase]) -> None:
+        # The one stands for the other.
+        super().remove_stanza(ReceivedMessage if stanza_class is Message else stanza_class)
 
     def reschedule_connection_attempt(self) -> asyncio.Future[Any] | None:
         if self.supervised:

@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Generic, TypeVar
 
 __all__ = ["Outbox"]
@@ -128,12 +128,29 @@ class Outbox(Generic[T]):
 
     # -- what became of it ----------------------------------------------------------------------
 
-    def confirm(self, number: int) -> None:
-        """All up to the `number`-th item that was sent on this connection arrived."""
+    def confirm(self, number: int, held: Collection[int] = ()) -> None:
+        """All up to the `number`-th item that was sent on this connection arrived, except those
+        whose ids are in `held`: they were not written yet."""
         unconfirmed = self._unconfirmed
+        kept: list[_Entry[T]] = []
         while unconfirmed and unconfirmed[0].number <= number:
-            unconfirmed.popleft()
-            self.confirmed += 1
+            entry = unconfirmed.popleft()
+            if id(entry.item) in held:
+                kept.append(entry)
+            else:
+                self.confirmed += 1
+        unconfirmed.extendleft(reversed(kept))
+
+    def withdraw(self, item: T, reason: str = "") -> bool:
+        """`item` will not be written. Given up with `reason`, if there is one. False if it is not
+        among what was sent."""
+        for entry in self._unconfirmed:
+            if entry.item is item:
+                self._unconfirmed.remove(entry)
+                if reason:
+                    self._end(entry, reason)
+                return True
+        return False
 
     def lost(self, unwritten: Iterable[T] = ()) -> None:
         """The connection is gone; of what was sent, `unwritten` was not written yet."""

@@ -1,8 +1,11 @@
 """The way out: slixmpp's `send`, with nothing lost unnamed.
 
 Rules:
-- slixmpp's queue of stanzas and its pump stay; what stands before them is an `Outbox` instead of an
-  endless list, and what the pump had not written when the connection broke goes back to it.
+- slixmpp's queue of stanzas stays, and a pump behind it (see `filters`); what stands before it is an
+  `Outbox` instead of an endless list, and what the pump had not written when the connection broke
+  goes back to it.
+- What the outbox does not keep (presence, the log-in) waits in the queue, and while the server takes
+  nothing only `queue_limit` of it.
 - The barrier is an IQ to the own server, `confirm_delay` after the first stanza that it is to
   confirm, or at once when half the window is used; only one is under way. Nothing is sent when
   nothing is unconfirmed.
@@ -13,34 +16,30 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import re
+import os
 import uuid
 import xml.etree.ElementTree as ET
 from asyncio import TimerHandle
-from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from msgspec import Struct
-from slixmpp.basexmpp import BaseXMPP
 from slixmpp.stanza import Iq, Message, Presence
 from slixmpp.stanza.rootstanza import RootStanza
 from slixmpp.xmlstream.handler.base import BaseHandler
 
+from zxmpp.streams.filters import Pump
 from zxmpp.streams.outbox import Outbox
+from zxmpp.streams.turns import Item
+from zxmpp.streams.writing import WritingMixin, clean_text
 
 __all__ = ["GivenUp", "ProbeHandler", "SendingMixin", "clean_text"]
 
 log = logging.getLogger(__name__)
-
-#: What the pump takes: a stanza or text, and whether the outgoing filters see it.
-Item: TypeAlias = "tuple[Any, bool]"
-
-#: What XML 1.0 can't hold (2.2). A server ends the stream of whoever sends it.
-_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 #: Presence of these types tells a state; the others are requests about subscriptions.
 _STATES = frozenset({None, "unavailable", "probe", "error"})
@@ -48,11 +47,6 @@ _STATES = frozenset({None, "unavailable", "probe", "error"})
 _PING = "{urn:xmpp:ping}ping"
 #: A component asks itself, through the server: this must look like no request of anybody else.
 _ECHO = "{urn:zxmpp:probe}probe"
-
-
-def clean_text(text: str) -> str:
-    """`text` without the characters that XML can't hold."""
-    return _ILLEGAL.sub("", text)
 
 
 class GivenUp(Struct, frozen=True):
@@ -67,12 +61,6 @@ class GivenUp(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.name} id={self.id or '-'} to={self.to or '-'} type={self.type or '-'}"
-
-
-if TYPE_CHECKING:
-    _Base = BaseXMPP
-else:
-    _Base = object
 
 
 class ProbeHandler(BaseHandler):
@@ -93,7 +81,7 @@ class ProbeHandler(BaseHandler):
             self._xmpp.probe_answered()
 
 
-class SendingMixin(_Base):
+class SendingMixin(WritingMixin):
     """Overrides what slixmpp does with stanzas that can't be sent right now. The limits count from
     the first use of `outbox` on; change them there later."""
 
@@ -101,8 +89,17 @@ class SendingMixin(_Base):
     outbox_limit: int = 1000
     outbox_age: float = 300.0
     send_window: int = 1000
-    #: True under a supervisor: no reconnecting and no keep-alive of slixmpp's own.
-    supervised: bool = False
+    #: Whether stanzas to one recipient stay in order where an outgoing filter is slow. False is
+    #: slixmpp's way: after `filter_patience` all that follows overtakes.
+    keep_order: bool = True
+    #: Seconds that everything waits for an outgoing filter.
+    filter_patience: float = 1.0
+    #: Seconds after which a filter is cancelled and its stanza given up.
+    filter_timeout: float = 60.0
+    #: The most stanzas that slow filters have in hand, or that wait behind them.
+    filter_backlog: int = 500
+    #: The most that waits in the queue, besides what the outbox keeps, while the server is slow.
+    queue_limit: int = 10_000
     #: Seconds in which stanzas gather before a barrier confirms them all.
     confirm_delay: float = 0.25
 
@@ -121,33 +118,31 @@ class SendingMixin(_Base):
         return Outbox(self.outbox_limit, self.outbox_age, self.send_window, self._give_up)
 
     @cached_property
-    def not_sent(self) -> Counter[str]:
-        """What was left out on the way out, besides what the outbox gave up; by reason."""
-        return Counter()
+    def pump(self) -> Pump:
+        return Pump(self, self._XMLStream__filters)  # type: ignore[attr-defined]
 
     def _start_sending(self) -> None:
         """Register what this needs. Once, after slixmpp's constructor."""
         self._token = uuid.uuid4().hex[:12]
         self._numbers = count(1)
-        self.add_filter("out_sync", self._watch_order)
         self.add_event_handler("session_end", self._session_over)
         self.register_handler(ProbeHandler(self))
 
     # -- slixmpp's own methods ------------------------------------------------------------------
 
     def send(self, data: Any, use_filters: bool = True) -> None:
-        item = (data, use_filters)
+        item = self.pump.item(data, use_filters)
         if self._always_send_everything or not isinstance(data, RootStanza | str):
-            self.waiting_queue.put_nowait(item)
+            self._enqueue(item)
             return
         online = self._session_started
         if not online and isinstance(data, Iq) and _negotiates(data):
-            self.waiting_queue.put_nowait(item)
+            self._enqueue(item)
             return
         destination = ""
         if isinstance(data, Presence) and data.xml.get("type") in _STATES:
             if online:
-                self.waiting_queue.put_nowait(item)
+                self._enqueue(item)
             else:
                 self.not_sent["presence-offline"] += 1
                 self.event("stanza_not_sent", data)
@@ -163,15 +158,40 @@ class SendingMixin(_Base):
             if not online:
                 self.event("stanza_not_sent", data)
 
-    def send_raw(self, data: str | bytes) -> None:
-        if self.transport is None and self.supervised and data != self.stream_footer:
-            # The connection went while the log-in was still talking; the supervisor knows.
-            self.not_sent["not-connected"] += 1
+    def new_id(self) -> str:
+        # As long and as random as slixmpp's, which makes a UUID of it first.
+        return os.urandom(16).hex()
+
+    def _enqueue(self, item: Item) -> None:
+        """Queue what the outbox does not keep."""
+        if self.waiting_queue.qsize() >= self.queue_limit and self.pump.stalled:
+            self.not_written(item, "queue-full")
             return
-        if isinstance(data, str) and _ILLEGAL.search(data):
-            self.not_sent["illegal-characters"] += 1
-            data = clean_text(data)
-        super().send_raw(data)
+        self.waiting_queue.put_nowait(item)
+
+    async def run_filters(self) -> None:
+        await self.pump.run()
+
+    def disconnect(
+        self, wait: float = 2.0, reason: str | None = None, ignore_send_queue: bool = False
+    ) -> asyncio.Future[Any]:
+        if self.transport is not None and self.pump.backlog.busy and not ignore_send_queue:
+            # slixmpp knows of its queue only.
+            ending = self._disconnect_settled(float(wait), reason)
+            return asyncio.ensure_future(ending, loop=self.loop)
+        return super().disconnect(wait, reason, ignore_send_queue)
+
+    async def _disconnect_settled(self, wait: float, reason: str | None) -> None:
+        began = self.loop.time()
+        try:
+            async with asyncio.timeout(wait):
+                await self.pump.backlog.settled()
+        except TimeoutError:
+            log.warning("%s: disconnects although outgoing filters have stanzas in hand",
+                        self.boundjid)  # fmt: skip
+        if self.transport is not None:
+            left = max(0.0, wait - (self.loop.time() - began))
+            await super().disconnect(left, reason)
 
     def _set_session_start(self, event: Any) -> None:
         super()._set_session_start(event)
@@ -189,7 +209,9 @@ class SendingMixin(_Base):
             # slixmpp leaves this out, so that queue.join() would hang for ever.
             queue.task_done()
         super()._reset_sendq()
-        for data, _ in unwritten:
+        parked, stopped = self.pump.reset()
+        unwritten += parked
+        for data, _ in [*unwritten, *stopped]:
             if isinstance(data, Presence) and data.xml.get("type") in _STATES:
                 self.not_sent["presence-offline"] += 1
         self.outbox.lost(unwritten)
@@ -222,6 +244,17 @@ class SendingMixin(_Base):
         if self._expiry_timer is not None:
             self._expiry_timer.cancel()
             self._expiry_timer = None
+
+    def not_written(self, item: Item, reason: str) -> None:
+        """The pump will not write `item`."""
+        if reason in ("filtered-out", "not-connected"):
+            # On purpose, or while XEP-0198 (which has it) may still resume the session.
+            self.not_sent[reason] += 1
+            if reason == "filtered-out":
+                self.outbox.withdraw(item)
+        elif not self.outbox.withdraw(item, reason):
+            self.not_sent[reason] += 1
+            self._give_up(item, reason)
 
     def _give_up(self, item: Item, reason: str) -> None:
         data = item[0]
@@ -262,24 +295,20 @@ class SendingMixin(_Base):
             # A component knows no other name of its server (XEP-0114) than its own.
             iq.xml.set("from", self.boundjid.domain)
         iq.xml.append(ET.Element(_ECHO if self.is_component else _PING))
-        self.waiting_queue.put_nowait((iq, True))
+        # A stanza that a slow filter holds up is overtaken, also by this: which does not confirm it.
+        item: Item = (iq, True)
+        self.pump.mark(item)
+        self.waiting_queue.put_nowait(item)
 
     def probe_answered(self) -> None:
         """The answer is there."""
         self.probe_id = ""
-        self.outbox.confirm(self._probe_covers)
+        self.outbox.confirm(self._probe_covers, self.pump.held_at_mark)
         self.flush()
         self.event("stanzas_confirmed")
 
-    def _watch_order(self, stanza: Any) -> Any:
-        # The last of the filters that each stanza passes before it is written. A stanza that a
-        # slow filter holds up is overtaken, also by the barrier: which then proves nothing.
-        if self.probe_id and stanza.xml.get("id") == self.probe_id and self._has_slow_filters():
-            self._probe_covers = 0
-        return stanza
-
     def _has_slow_filters(self) -> bool:
-        return bool(self._XMLStream__slow_tasks)  # type: ignore[attr-defined]
+        return self.pump.backlog.busy
 
     def _plan_barrier(self) -> None:
         unconfirmed = self.outbox.unconfirmed

@@ -23,6 +23,7 @@ from slixmpp.xmlstream.handler.base import BaseHandler
 from zxmpp.event import Event, Failure, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.streams.arrival import Arrivals, RoomBook
 from zxmpp.streams.live import Edits, Features, LiveMessage
+from zxmpp.streams.messages import ReceivedMessage
 from zxmpp.streams.reply import Replies
 from zxmpp.streams.sending import GivenUp
 
@@ -74,6 +75,7 @@ class StreamSource:
         self._matched: tuple[Any, StanzaEvent] | None = None
         self._makers = {
             Message: self.arrivals.message,
+            ReceivedMessage: self.arrivals.message,
             Presence: self.arrivals.presence,
             StanzaBase: self.arrivals.other,
         }
