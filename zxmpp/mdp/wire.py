@@ -238,7 +238,9 @@ def _worker(dialect: Dialect, to_broker: bool) -> Callable[[list[bytes]], Messag
         if count < 3:
             raise Malformed("too-short", dialect.disconnect)
         if command is Command.READY:
-            return Message(dialect, True, command, _service(frames[2], dialect.disconnect), None, [])
+            return Message(
+                dialect, True, command, _service(frames[2], dialect.disconnect), None, []
+            )
         # The empty frame may be missing; what follows the address is then the body.
         rest = 4 if count > 3 and not frames[3] else 3
         if count <= rest:

@@ -18,6 +18,7 @@ import slixmpp
 from slixmpp.exceptions import XMPPError
 from slixmpp.stanza import Error
 
+from zxmpp.streams.dispatch import DispatchMixin
 from zxmpp.streams.parser import ParserMixin
 from zxmpp.streams.secret import hide_secrets
 from zxmpp.streams.sending import SendingMixin
@@ -27,7 +28,7 @@ __all__ = ["ClientXMPP", "ComponentXMPP", "StreamMixin"]
 log = logging.getLogger(__name__)
 
 
-class StreamMixin(ParserMixin, SendingMixin):
+class StreamMixin(DispatchMixin, ParserMixin, SendingMixin):
     """What both kinds of stream have more than slixmpp's."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -64,7 +65,7 @@ class ClientXMPP(StreamMixin, slixmpp.ClientXMPP):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for handler in self._XMLStream__handlers:  # type: ignore[attr-defined]
+        for handler in self._XMLStream__handlers:
             if handler.name == "Roster Update":
                 handler._pointer = self._take_roster_push
 

@@ -28,8 +28,8 @@ from msgspec import Struct
 from slixmpp.basexmpp import BaseXMPP
 from slixmpp.stanza import Iq, Message, Presence
 from slixmpp.stanza.rootstanza import RootStanza
-from slixmpp.xmlstream.handler.base import BaseHandler
 
+from zxmpp.streams.matching import QuietHandler
 from zxmpp.streams.outbox import Outbox
 
 __all__ = ["GivenUp", "ProbeHandler", "SendingMixin", "clean_text"]
@@ -75,7 +75,7 @@ else:
     _Base = object
 
 
-class ProbeHandler(BaseHandler):
+class ProbeHandler(QuietHandler):
     """Takes the answer to a barrier (or, for a component, the barrier that came back)."""
 
     def __init__(self, xmpp: SendingMixin) -> None:

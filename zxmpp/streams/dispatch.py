@@ -1,0 +1,375 @@
+"""From a stanza to its handlers by index: what slixmpp finds by asking every handler.
+
+Rules:
+- The same handlers as slixmpp's, in the order of registration, each once; all are matched before
+  the first runs. Only handlers that can't match are not asked (see `matching`).
+- The list of handlers stays the one truth, and a list: whoever edits it gets what slixmpp would do.
+- A handler that waits for the answer to one request costs nothing when anything else comes.
+- A `match` that alters the stanza or the list is noticed; what follows is then asked one by one.
+- The class of a known kind of stanza is found once, until the stream's list of classes changes.
+
+Beside slixmpp's results there is one difference: a `match` that raises ends the dispatch of that
+stanza, and a handler that is not asked can't raise.
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import islice
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import Element
+
+from slixmpp.basexmpp import BaseXMPP
+from slixmpp.xmlstream.stanzabase import ElementBase, StanzaBase
+
+from zxmpp.routes import Entry, Index
+from zxmpp.streams.matching import (
+    ANY,
+    CHECKED,
+    DEEPER,
+    MASK,
+    Asking,
+    Interest,
+    is_plain,
+    is_regular,
+)
+
+__all__ = ["DispatchMixin", "HandlerIndex", "HandlerList"]
+
+#: slixmpp's own logger: what it says about arrivals is looked for there.
+log = logging.getLogger("slixmpp.xmlstream.xmlstream")
+
+#: Kinds of root element whose class is remembered.
+MAX_KINDS = 256
+
+_sequence = attrgetter("sequence")
+
+
+class _Id:
+    """Marks the keys that are ids."""
+
+
+class HandlerIndex:
+    """Handlers by what they want."""
+
+    def __init__(self) -> None:
+        self._index: Index[Interest] = Index()
+        self._firsts: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()
+        #: By name and plugin_attrib of a stanza, the first steps that fit it.
+        self._fitting: dict[tuple[Any, Any], tuple[str, ...]] = {}
+
+    def add(self, handler: Any) -> Entry[Interest]:
+        """Put `handler` behind all that are here."""
+        interest = Interest(handler)
+        keys = [*interest.keys, *((_Id, wanted) for wanted in interest.ids)]
+        entry = self._index.add(interest, keys)
+        interest.sequence = entry.sequence
+        if interest.firsts:
+            self._firsts.update(interest.firsts)
+            self._seconds.update(interest.seconds)
+            self._fitting.clear()
+        return entry
+
+    def remove(self, entry: Entry[Interest]) -> None:
+        """Take out what `add` put in."""
+        entry.close()
+        if entry.item.firsts:
+            self._firsts -= Counter(entry.item.firsts)
+            self._seconds -= Counter(entry.item.seconds)
+            self._fitting.clear()
+
+    def keys(self, stanza: Any) -> tuple[Hashable, ...] | None:
+        """The keys of `stanza` under which a handler stands; None if it matches in a way of its
+        own, so that every handler must be asked."""
+        if not is_regular(type(stanza)):
+            return None
+        xml = stanza.xml
+        if type(xml) is not Element or type(tag := xml.tag) is not str:
+            return None
+        index = self._index
+        keys: list[Hashable] = [ANY] if ANY in index else []
+        if tag in index:
+            keys.append(tag)
+        mask = MASK + tag.rpartition("}")[2]
+        if mask in index:
+            keys.append(mask)
+        keys += [key for child in {child.tag for child in xml} if (key := (tag, child)) in index]
+        firsts: Iterable[str] | None = self._fitting.get((stanza.name, stanza.plugin_attrib))
+        if firsts is None:
+            firsts = self._fit(stanza.name, stanza.plugin_attrib)
+            if firsts is None:
+                return None
+        loaded = stanza.loaded_plugins
+        if loaded and not loaded.isdisjoint(self._firsts):
+            firsts = {*firsts, *loaded.intersection(self._firsts)}
+        for first in firsts:
+            self._add_path_keys(keys, first, stanza)
+        return tuple(keys)
+
+    def _add_path_keys(self, keys: list[Hashable], first: str, stanza: Any) -> None:
+        index = self._index
+        if first in index:
+            keys.append(first)
+        key: Hashable
+        if stanza.plugins:
+            keys += [key for name, _ in stanza.plugins if (key := (first, name)) in index]
+        if not self._seconds.keys().isdisjoint(stanza.sub_interfaces):
+            keys += [key for name in stanza.sub_interfaces if (key := (first, name)) in index]
+        if stanza.iterables:
+            keys.append((first, DEEPER))
+        if not is_plain(stanza):
+            keys.append((first, CHECKED))
+
+    def _fit(self, name: Any, attrib: Any) -> tuple[str, ...] | None:
+        # slixmpp looks for the first step in `plugin_attrib` as a part of that text.
+        if type(attrib) is not str or type(name) is not str:
+            return None
+        fitting = tuple(first for first in self._firsts if first == name or first in attrib)
+        if len(self._fitting) >= MAX_KINDS:
+            self._fitting.clear()
+        self._fitting[name, attrib] = fitting
+        return fitting
+
+    def find(self, keys: tuple[Hashable, ...], wanted: str) -> Sequence[Interest]:
+        """What stands under `keys` and under the id `wanted`, in order, each once."""
+        plan = self._index.plan(keys)
+        waiting = self._index.bucket((_Id, wanted))
+        if not waiting:
+            return plan.always
+        entries = {entry.sequence: entry for entry in plan.plain}
+        entries.update(waiting)
+        return [entries[sequence].item for sequence in sorted(entries)]
+
+
+class WatchedList(list[Any]):
+    """A list that tells of each change: calls `changed` after it."""
+
+    def __init__(self, items: Iterable[Any] = (), changed: Callable[[], None] | None = None):
+        super().__init__(items)
+        self._changed = changed
+
+    def changed(self) -> None:
+        """Called after each change."""
+        if self._changed is not None:
+            self._changed()
+
+
+def _watch(name: str) -> Any:
+    method = getattr(list, name)
+
+    def change(self: WatchedList, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self.changed()
+
+    change.__name__ = name
+    return change
+
+
+for _name in (
+    "__delitem__", "__iadd__", "__imul__", "__setitem__", "append", "clear", "extend", "insert",
+    "pop", "remove", "reverse", "sort",
+):  # fmt: skip
+    setattr(WatchedList, _name, _watch(_name))
+
+
+class HandlerList(WatchedList):
+    """A stream's handlers, in order of registration, and the index of them."""
+
+    def __init__(self, handlers: Iterable[Any] = ()) -> None:
+        super().__init__(handlers)
+        #: Changes whenever the list does.
+        self.version = 0
+        self._index = HandlerIndex()
+        #: Those of the first handlers of the list; the others are new.
+        self._entries: list[Entry[Interest]] = []
+        #: The same by identity, as long as each handler is here once and equals only itself.
+        self._by_identity: dict[int, Entry[Interest]] | None = {}
+
+    def changed(self) -> None:
+        self.version += 1
+        self._index = HandlerIndex()
+        self._entries = []
+        self._by_identity = {}
+
+    def append(self, handler: Any) -> None:
+        self.version += 1
+        list.append(self, handler)
+
+    def pop(self, position: Any = -1) -> Any:
+        handler = list.pop(self, position)
+        self._dropped(position + len(self) + 1 if position < 0 else position)
+        return handler
+
+    def remove(self, handler: Any) -> None:
+        position = self._position(handler)
+        if position < 0:
+            try:
+                position = self.index(handler)
+            except ValueError:
+                # For its words.
+                list.remove(self, handler)
+        self.pop(position)
+
+    def _position(self, handler: Any) -> int:
+        """Where `handler` is; -1 if that takes a search."""
+        entry = self._by_identity.get(id(handler)) if self._by_identity else None
+        return -1 if entry is None else bisect_left(self._entries, entry.sequence, key=_sequence)
+
+    def _dropped(self, position: int) -> None:
+        self.version += 1
+        if position < len(self._entries):
+            entry = self._entries.pop(position)
+            self._index.remove(entry)
+            if self._by_identity is not None:
+                del self._by_identity[id(entry.item.handler)]
+
+    def _take_in(self) -> None:
+        """Index what was appended."""
+        for handler in islice(self, len(self._entries), None):
+            entry = self._index.add(handler)
+            self._entries.append(entry)
+            known = self._by_identity
+            kind: Any = type(handler)
+            if known is None or id(handler) in known or kind.__eq__ is not object.__eq__:
+                self._by_identity = None
+            else:
+                known[id(handler)] = entry
+
+    def match(self, stanza: Any) -> list[Any]:
+        """The handlers that match `stanza`."""
+        if len(self._entries) != len(self):
+            self._take_in()
+        keys = self._index.keys(stanza)
+        if keys is None:
+            return [handler for handler in self if handler.match(stanza)]
+        matched: list[Any] = []
+        careful = Asking.CAREFUL if is_plain(stanza) else Asking.PATH
+        for interest in self._index.find(keys, stanza.xml.get("id", "")):
+            asking = interest.asking
+            handler = interest.handler
+            if asking >= careful:
+                if self._match_carefully(interest, keys, stanza, matched):
+                    break
+            elif asking is Asking.QUIET or handler._matcher is not interest.matcher:
+                if handler.match(stanza):
+                    matched.append(handler)
+            elif asking is Asking.SURE:
+                matched.append(handler)
+            elif asking is Asking.PATH:
+                if stanza.match(handler._matcher._criteria):
+                    matched.append(handler)
+            elif handler.match(stanza):
+                matched.append(handler)
+        return matched
+
+    def _match_carefully(
+        self, interest: Interest, keys: Any, stanza: Any, matched: list[Any]
+    ) -> bool:
+        """Ask one handler. If that altered anything, ask all behind it too; then True."""
+        position = bisect_left(self._entries, interest.sequence, key=_sequence)
+        version = self.version
+        wanted = stanza.xml.get("id", "")
+        if interest.handler.match(stanza):
+            matched.append(interest.handler)
+        if (
+            self.version == version
+            and self._index.keys(stanza) == keys
+            and stanza.xml.get("id", "") == wanted
+        ):
+            return False
+        matched += [other for other in islice(self, position + 1, None) if other.match(stanza)]
+        return True
+
+
+if TYPE_CHECKING:
+    _Base = BaseXMPP
+else:
+    _Base = object
+
+
+class DispatchMixin(_Base):
+    """Overrides how slixmpp finds the handlers and the class of a stanza."""
+
+    # slixmpp's private names for its lists: it assigns them in its constructor.
+
+    @property
+    def _XMLStream__handlers(self) -> HandlerList:  # noqa: N802
+        handlers: HandlerList = self.__dict__["_handlers"]
+        return handlers
+
+    @_XMLStream__handlers.setter
+    def _XMLStream__handlers(self, handlers: Iterable[Any]) -> None:  # noqa: N802
+        self.__dict__["_handlers"] = HandlerList(handlers)
+
+    @property
+    def _XMLStream__root_stanza(self) -> list[type[StanzaBase]]:  # noqa: N802
+        classes: WatchedList = self.__dict__["_root_classes"]
+        return classes
+
+    @_XMLStream__root_stanza.setter
+    def _XMLStream__root_stanza(self, classes: Iterable[type[StanzaBase]]) -> None:  # noqa: N802
+        kinds: dict[tuple[str, str], type[StanzaBase]] = {}
+        self.__dict__["_kinds"] = kinds
+        self.__dict__["_root_classes"] = WatchedList(classes, kinds.clear)
+
+    def reindex_handlers(self) -> None:
+        """Look at all handlers anew: after a matcher was changed in place or exchanged."""
+        self._XMLStream__handlers.changed()
+
+    def recv_stanza(self, stanza: Any) -> None:
+        for check in self._XMLStream__filters["in"]:  # type: ignore[attr-defined]
+            stanza = check(stanza)
+            if stanza is None:
+                return
+        log.debug("RECV: %s", stanza)
+        handlers = self._XMLStream__handlers
+        matched = handlers.match(stanza)
+        for handler in matched:
+            handler.prerun(stanza)
+            try:
+                handler.run(stanza)
+            except Exception as error:
+                stanza.exception(error)
+            if handler.check_delete():
+                self._XMLStream__handlers.remove(handler)
+        if not matched:
+            stanza.unhandled()
+
+    def _build_stanza(self, xml: Any, default_ns: str | None = None) -> StanzaBase:
+        if default_ns is None:
+            default_ns = self.default_ns
+        kinds: dict[tuple[str, str], type[StanzaBase]] = self.__dict__["_kinds"]
+        kind = kinds.get((xml.tag, default_ns))
+        if kind is None:
+            kind = self._find_kind(xml.tag, default_ns)
+            if len(kinds) >= MAX_KINDS:
+                kinds.clear()
+            kinds[xml.tag, default_ns] = kind
+        stanza = kind(self, xml, recv=True)
+        if not _has_stock_language(kind):
+            language: Any = stanza["lang"]
+            if language is None and self.peer_default_lang:
+                stanza["lang"] = self.peer_default_lang
+        return stanza
+
+    def _find_kind(self, tag: str, default_ns: str) -> type[StanzaBase]:
+        for kind in self._XMLStream__root_stanza:
+            if tag in (f"{{{default_ns}}}{kind.name}", kind.tag_name()):
+                return kind
+        return StanzaBase
+
+
+def _has_stock_language(kind: type[StanzaBase]) -> bool:
+    """Whether ``stanza["lang"]`` is a text, always: then slixmpp never applies the stream's."""
+    return (
+        kind.get_lang is ElementBase.get_lang
+        and kind.__getitem__ is ElementBase.__getitem__
+        and "get_lang" not in kind.plugin_overrides
+    )
