@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, KeysView, Mapping, Sequence
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -94,9 +94,9 @@ class Index(Generic[T]):
     def __len__(self) -> int:
         return len({number for bucket in self._buckets.values() for number in bucket})
 
-    def __contains__(self, key: Hashable) -> bool:
-        """Whether anything stands in the bucket `key`."""
-        return key in self._buckets
+    def keys(self) -> KeysView[Hashable]:
+        """The keys whose buckets hold anything: a view, which changes with the index."""
+        return self._buckets.keys()
 
     def add(self, item: T, keys: Iterable[Hashable], prefix: bytes = b"") -> Entry[T]:
         """Put `item` into the buckets `keys`; with `prefix`, only for heads that begin so."""

@@ -58,6 +58,8 @@ class HandlerIndex:
 
     def __init__(self) -> None:
         self._index: Index[Interest] = Index()
+        self._known = self._index.keys()
+        self._masks = 0
         self._firsts: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
         #: By name and plugin_attrib of a stanza, the first steps that fit it.
@@ -69,6 +71,7 @@ class HandlerIndex:
         keys = [*interest.keys, *((_Id, wanted) for wanted in interest.ids)]
         entry = self._index.add(interest, keys)
         interest.sequence = entry.sequence
+        self._masks += interest.masks
         if interest.firsts:
             self._firsts.update(interest.firsts)
             self._seconds.update(interest.seconds)
@@ -78,27 +81,27 @@ class HandlerIndex:
     def remove(self, entry: Entry[Interest]) -> None:
         """Take out what `add` put in."""
         entry.close()
+        self._masks -= entry.item.masks
         if entry.item.firsts:
             self._firsts -= Counter(entry.item.firsts)
             self._seconds -= Counter(entry.item.seconds)
             self._fitting.clear()
 
-    def keys(self, stanza: Any) -> tuple[Hashable, ...] | None:
+    def keys(self, stanza: Any, plain: bool) -> tuple[Hashable, ...] | None:
         """The keys of `stanza` under which a handler stands; None if it matches in a way of its
-        own, so that every handler must be asked."""
-        if not is_regular(type(stanza)):
-            return None
+        own, so that every handler must be asked. `plain` says what `is_plain` says."""
         xml = stanza.xml
+        if not plain and not is_regular(type(stanza)):
+            return None
         if type(xml) is not Element or type(tag := xml.tag) is not str:
             return None
-        index = self._index
-        keys: list[Hashable] = [ANY] if ANY in index else []
-        if tag in index:
-            keys.append(tag)
-        mask = MASK + tag.rpartition("}")[2]
-        if mask in index:
-            keys.append(mask)
-        keys += [key for child in {child.tag for child in xml} if (key := (tag, child)) in index]
+        known = self._known
+        keys: list[Hashable] = [key for key in (ANY, tag) if key in known]
+        key: Hashable
+        if self._masks:
+            mask = MASK + tag.rpartition("}")[2]
+            keys += [key for key in (mask, (mask, xml.get("type"))) if key in known]
+        keys += [key for child in {child.tag for child in xml} if (key := (tag, child)) in known]
         firsts: Iterable[str] | None = self._fitting.get((stanza.name, stanza.plugin_attrib))
         if firsts is None:
             firsts = self._fit(stanza.name, stanza.plugin_attrib)
@@ -108,22 +111,17 @@ class HandlerIndex:
         if loaded and not loaded.isdisjoint(self._firsts):
             firsts = {*firsts, *loaded.intersection(self._firsts)}
         for first in firsts:
-            self._add_path_keys(keys, first, stanza)
+            if first in known:
+                keys.append(first)
+            if stanza.plugins:
+                keys += [key for name, _ in stanza.plugins if (key := (first, name)) in known]
+            if not self._seconds.keys().isdisjoint(stanza.sub_interfaces):
+                keys += [key for name in stanza.sub_interfaces if (key := (first, name)) in known]
+            if stanza.iterables:
+                keys.append((first, DEEPER))
+            if not plain:
+                keys.append((first, CHECKED))
         return tuple(keys)
-
-    def _add_path_keys(self, keys: list[Hashable], first: str, stanza: Any) -> None:
-        index = self._index
-        if first in index:
-            keys.append(first)
-        key: Hashable
-        if stanza.plugins:
-            keys += [key for name, _ in stanza.plugins if (key := (first, name)) in index]
-        if not self._seconds.keys().isdisjoint(stanza.sub_interfaces):
-            keys += [key for name in stanza.sub_interfaces if (key := (first, name)) in index]
-        if stanza.iterables:
-            keys.append((first, DEEPER))
-        if not is_plain(stanza):
-            keys.append((first, CHECKED))
 
     def _fit(self, name: Any, attrib: Any) -> tuple[str, ...] | None:
         # slixmpp looks for the first step in `plugin_attrib` as a part of that text.
@@ -246,11 +244,12 @@ class HandlerList(WatchedList):
         """The handlers that match `stanza`."""
         if len(self._entries) != len(self):
             self._take_in()
-        keys = self._index.keys(stanza)
+        plain = is_plain(stanza)
+        keys = self._index.keys(stanza, plain)
         if keys is None:
             return [handler for handler in self if handler.match(stanza)]
         matched: list[Any] = []
-        careful = Asking.CAREFUL if is_plain(stanza) else Asking.PATH
+        careful = Asking.CAREFUL if plain else Asking.PATH
         for interest in self._index.find(keys, stanza.xml.get("id", "")):
             asking = interest.asking
             handler = interest.handler
@@ -280,7 +279,7 @@ class HandlerList(WatchedList):
             matched.append(interest.handler)
         if (
             self.version == version
-            and self._index.keys(stanza) == keys
+            and self._index.keys(stanza, is_plain(stanza)) == keys
             and stanza.xml.get("id", "") == wanted
         ):
             return False

@@ -39,7 +39,7 @@ ANY = "*"
 DEEPER = "/*"
 #: Beside a path's first step: two steps or more, and the first checks an attribute.
 CHECKED = "@"
-#: Before the local name of a mask's root.
+#: Before the local name of a mask's root; beside it, the type that the mask wants.
 MASK = "<"
 
 #: A step of an XPath that means one tag and nothing else; what may follow the first.
@@ -77,7 +77,17 @@ class QuietHandler(BaseHandler):
 class Interest:
     """What one handler wants."""
 
-    __slots__ = ("asking", "firsts", "handler", "ids", "keys", "matcher", "seconds", "sequence")
+    __slots__ = (
+        "asking",
+        "firsts",
+        "handler",
+        "ids",
+        "keys",
+        "masks",
+        "matcher",
+        "seconds",
+        "sequence",
+    )
 
     def __init__(self, handler: Any) -> None:
         self.handler = handler
@@ -89,6 +99,8 @@ class Interest:
         #: First and second steps of its stanza paths.
         self.firsts: list[str] = []
         self.seconds: list[str] = []
+        #: How many of its keys are those of masks.
+        self.masks = 0
         self.matcher: Any = None
         self.asking = Asking.CAREFUL
         if isinstance(handler, QuietHandler):
@@ -108,6 +120,7 @@ class Interest:
         self.ids = []
         self.firsts = []
         self.seconds = []
+        self.masks = 0
         self.asking = asking
 
     def _look(self, matcher: Any) -> Asking | None:
@@ -146,7 +159,11 @@ class Interest:
         mask = vars(matcher).get("_criteria")
         if type(mask) is not ET.Element or type(mask.tag) is not str:
             return None
-        self.keys.append(MASK + mask.tag.rpartition("}")[2])
+        root = MASK + mask.tag.rpartition("}")[2]
+        kind = mask.attrib.get("type")
+        self.masks += 1
+        # The second is what slixmpp takes a missing attribute for.
+        self.keys.append(root if kind in (None, "__None__") else (root, kind))
         return Asking.QUIET
 
     def _id(self, matcher: Any) -> Asking | None:
@@ -250,6 +267,9 @@ def is_plain(stanza: Any) -> bool:
     overrides = kind.plugin_overrides
     if overrides and any(name.startswith("get_") for name in overrides):
         return False
-    return all(type(plugin).match is _MATCH for plugin in stanza.plugins.values()) and all(
-        type(substanza).match is _MATCH for substanza in stanza.iterables
-    )
+    for plugin in stanza.plugins.values():
+        if type(plugin).match is not _MATCH:
+            return False
+    if stanza.iterables:
+        return all(type(substanza).match is _MATCH for substanza in stanza.iterables)
+    return True
