@@ -1,0 +1,152 @@
+"""Programs for `worlds`: what users and servers may do to a stream, in any order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.streams.worlds import CLASSES, PLUGINS, Do, Make, Want
+
+NAMES = st.sampled_from("abc")
+IDS = st.sampled_from(["", "i1", "i2", "p1", "p2"])
+PEERS = st.sampled_from(["", "c@d", "c@d/r", "localhost", "bot@localhost"])
+
+PATHS = st.sampled_from([
+    "message", "presence", "iq", "message/alpha", "message/alpha", "message/gamma", "iq/beta",
+    "message/gamma@x=1", "iq@type=get/alpha", "iq@type=set/alpha", "message@type=chat/alpha",
+    "presence@id=i1", "message@beta=1", "message@beta=/beta", "message@from=c@d/alpha",
+    "message/alpha/sub", "message/alpha@x=1", "message/alpha/word", "message/body", "message/word",
+    "message/epsilon", "mess", "stanza", "nonza", "nonza/word", "nonza@type=chat/alpha", "alpha",
+    "alpha/alpha", "@type=chat", "{jabber:client}message/{urn:a}alpha", "/message/alpha", "",
+    "message@broken", "message/gammas", "message@type=chat@id=i1/body", "plug/alpha",
+    "iq/error", "message@lang=de/alpha",
+])  # fmt: skip
+XPATHS = st.sampled_from([
+    "{jabber:client}message", "{jabber:client}message/{urn:a}alpha",
+    "{jabber:component:accept}message", "{jabber:component:accept}message/{urn:a}alpha",
+    "{jabber:component:accept}message/{jabber:component:accept}body", "{urn:n}nonza",
+    "{jabber:client}message/{jabber:client}body", "{urn:n}nonza/{urn:a}alpha/{urn:a}sub",
+    "{jabber:client}iq/{urn:a}alpha/{urn:a}sub", "*", "{*}message", "{jabber:client}*", "message",
+    ".//{urn:a}alpha", "{jabber:client}message[@type='chat']/{urn:a}alpha", "{urn:n}unknown",
+    "{jabber:client}message/{urn:a}alpha[@x='1']", "{jabber:client}iq/*", "[broken",
+    "{jabber:client}message/..", "{jabber:client}message[@broken", "",
+])  # fmt: skip
+MASKS = st.tuples(
+    st.sampled_from([
+        "<message xmlns='jabber:client'/>", "<message/>", "<nonza xmlns='urn:n'/>", "<nonza/>",
+        "<message xmlns='jabber:client' type='chat'><alpha xmlns='urn:a'/></message>",
+        "<message type='__None__'/>", "<iq type='get'/>", "<presence id='i1'/>",
+    ]),
+    st.sampled_from(["jabber:client", "jabber:component:accept", "urn:n"]),
+)  # fmt: skip
+
+SIMPLE_WANTS = st.one_of(
+    st.builds(Want, st.just("path"), PATHS),
+    st.builds(Want, st.just("path"), PATHS),
+    st.builds(Want, st.just("xpath"), XPATHS),
+    st.builds(Want, st.just("mask"), MASKS),
+    st.builds(Want, st.just("id"), IDS),
+    st.builds(Want, st.just("sender"), st.tuples(IDS, PEERS)),
+    st.builds(
+        Want,
+        st.just("own"),
+        st.sampled_from(["messages", "alters", "renames", "removes", "registers", "raises"]),
+    ),
+    st.builds(Want, st.just("own path"), PATHS),
+    st.just(Want("duck", None)),
+)
+WANTS = st.one_of(
+    SIMPLE_WANTS,
+    SIMPLE_WANTS,
+    st.builds(
+        Want,
+        st.sampled_from(["many", "many", "once"]),
+        st.lists(SIMPLE_WANTS, max_size=3).map(tuple),
+    ),
+)
+
+_CHILDREN = (
+    "<alpha xmlns='urn:a'/>", "<alpha xmlns='urn:a' x='1'><sub xmlns='urn:a'/></alpha>",
+    "<alpha xmlns='urn:a' xml:lang='de'><word>w</word></alpha>", "<beta xmlns='urn:b'>1</beta>",
+    "<gamma xmlns='urn:g' x='1'/>", "<gamma xmlns='urn:g'><alpha xmlns='urn:a'/></gamma>",
+    "<delta xmlns='urn:d'/>", "<epsilon xmlns='urn:e'/>", "<body>hello</body>",
+    "<body xmlns='jabber:client'>hello</body>", "<word xmlns='urn:n'>w</word>",
+    "<unknown xmlns='urn:u'/>",
+)  # fmt: skip
+
+
+@st.composite
+def stanzas(draw: st.DrawFn) -> str:
+    """The text of a stanza, DEFAULT where the stream's namespace is meant."""
+    name, namespace = draw(
+        st.sampled_from([
+            ("message", "DEFAULT"), ("message", "DEFAULT"), ("message", "jabber:client"),
+            ("presence", "DEFAULT"), ("iq", "DEFAULT"), ("iq", "DEFAULT"), ("nonza", "urn:n"),
+            ("strange", "urn:n"), ("unknown", "urn:n"), ("message", "urn:n"),
+        ])
+    )  # fmt: skip
+    types = ["", "chat", "get", "set", "result", "unavailable"]
+    attributes = {
+        "type": draw(st.sampled_from(types)),
+        "id": draw(IDS),
+        "from": draw(st.sampled_from(["c@d", "c@d/r", "", "@@", "localhost", "bot@localhost"])),
+        "xml:lang": draw(st.sampled_from(["", "", "de"])),
+    }
+    text = "".join(f" {key}='{value}'" for key, value in attributes.items() if value)
+    children = draw(st.lists(st.sampled_from(_CHILDREN), max_size=3))
+    return f"<{name} xmlns='{namespace}' to='bot@localhost'{text}>{''.join(children)}</{name}>"
+
+
+_NUMBERS = st.integers(0, 5)
+HANDLER_STEPS: Any = st.one_of(
+    st.builds(Do, st.just("remove"), NAMES),
+    st.builds(Do, st.just("fail"), st.sampled_from(["xmpp", "other"])),
+    st.builds(Do, st.just("edit"), st.sampled_from(["add", "clear", "i1"])),
+    st.builds(Do, st.just("receive"), stanzas()),
+    st.builds(Do, st.just("register"), st.deferred(lambda: HANDLERS)),
+    st.builds(Do, st.just("again"), _NUMBERS),
+    st.builds(Do, st.just("reply")),
+    st.builds(Do, st.just("plugin"), st.sampled_from(sorted(PLUGINS))),
+    st.builds(Do, st.just("list"), st.sampled_from(["reverse", "delete"])),
+    st.builds(Do, st.just("ask"), st.tuples(st.sampled_from(["p1", "p2"]), PEERS)),
+)
+HANDLERS: Any = st.builds(
+    Make,
+    NAMES,
+    st.sampled_from([
+        "callback", "callback", "callback", "coroutine", "xml", "collector", "waiter",
+        "xml waiter", "own", "heir", "bound",
+    ]),
+    WANTS,
+    st.booleans(),
+    st.sampled_from([False, False, True]),
+    st.lists(HANDLER_STEPS, max_size=2).map(tuple),
+)  # fmt: skip
+STEPS: Any = st.one_of(
+    st.builds(Do, st.just("register"), HANDLERS),
+    st.builds(Do, st.just("register"), HANDLERS),
+    st.builds(Do, st.just("receive"), stanzas()),
+    st.builds(Do, st.just("receive"), stanzas()),
+    st.builds(Do, st.just("receive"), stanzas()),
+    st.builds(Do, st.just("plugin"), st.sampled_from(sorted(PLUGINS))),
+    st.builds(Do, st.just("ask"), st.tuples(st.sampled_from(["p1", "p2"]), PEERS)),
+    st.one_of(
+        st.builds(Do, st.just("remove"), NAMES),
+        st.builds(Do, st.just("again"), _NUMBERS),
+        st.builds(Do, st.just("class"), st.sampled_from(sorted(CLASSES))),
+        st.builds(
+            Do, st.just("filter"), st.sampled_from(["pass", "drop", "once", "replace", "edit"])
+        ),
+        st.builds(
+            Do,
+            st.just("list"),
+            st.sampled_from(["reverse", "double", "move", "delete", "new", "remove"]),
+        ),
+        st.builds(Do, st.just("exchange"), st.tuples(_NUMBERS, WANTS)),
+        st.builds(Do, st.just("namespace"), _NUMBERS),
+        st.builds(Do, st.just("stop"), _NUMBERS),
+        st.builds(Do, st.just("language"), st.sampled_from(["de", ""])),
+    ),
+)
+PROGRAMS: Any = st.tuples(st.booleans(), st.lists(STEPS, min_size=4, max_size=14).map(tuple))
