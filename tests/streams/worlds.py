@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import slixmpp
@@ -74,14 +74,14 @@ class Make:
 class Sub(ElementBase):
     name = plugin_attrib = "sub"
     namespace = "urn:a"
-    interfaces = {"y"}
+    interfaces: ClassVar[Any] = {"y"}
 
 
 class Alpha(ElementBase):
     name = plugin_attrib = "alpha"
     namespace = "urn:a"
-    interfaces = {"x", "type", "word"}
-    sub_interfaces = {"word"}
+    interfaces: ClassVar[Any] = {"x", "type", "word"}
+    sub_interfaces: ClassVar[Any] = {"word"}
 
 
 class Beta(ElementBase):
@@ -89,7 +89,7 @@ class Beta(ElementBase):
 
     name = plugin_attrib = "beta"
     namespace = "urn:b"
-    interfaces = {"beta"}
+    interfaces: ClassVar[Any] = {"beta"}
     is_extension = True
 
     def get_beta(self) -> str:
@@ -100,7 +100,7 @@ class Gamma(ElementBase):
     name = plugin_attrib = "gamma"
     namespace = "urn:g"
     plugin_multi_attrib = "gammas"
-    interfaces = {"x"}
+    interfaces: ClassVar[Any] = {"x"}
 
 
 class Delta(ElementBase):
@@ -108,8 +108,8 @@ class Delta(ElementBase):
 
     name = plugin_attrib = "delta"
     namespace = "urn:d"
-    interfaces = {"x"}
-    overrides = ["get_type"]
+    interfaces: ClassVar[Any] = {"x"}
+    overrides: ClassVar[Any] = ["get_type"]
 
     def get_type(self) -> str:
         return "chat"
@@ -120,7 +120,7 @@ class Epsilon(ElementBase):
 
     name = plugin_attrib = "epsilon"
     namespace = "urn:e"
-    interfaces = {"x"}
+    interfaces: ClassVar[Any] = {"x"}
 
     def match(self, xpath: Any) -> bool:
         add_alpha(self.parent())  # type: ignore[misc]
@@ -141,8 +141,8 @@ PLUGINS: dict[str, dict[str, Any]] = {
 class Nonza(StanzaBase):
     name = plugin_attrib = "nonza"
     namespace = "urn:n"
-    interfaces = {"id", "type", "word"}
-    sub_interfaces = {"word"}
+    interfaces: ClassVar[Any] = {"id", "type", "word"}
+    sub_interfaces: ClassVar[Any] = {"word"}
 
 
 class Strange(StanzaBase):
