@@ -13,13 +13,13 @@ IDS = st.sampled_from(["", "i1", "i2", "p1", "p2"])
 PEERS = st.sampled_from(["", "c@d", "c@d/r", "localhost", "bot@localhost"])
 
 PATHS = st.one_of(
-    st.sampled_from(["message", "message/alpha", "message/gamma", "iq/alpha", "message/body"]),
+    st.sampled_from(["message", "message/alpha", "message/gamma", "iq/alpha", "message/body", "alpha"]),
     st.sampled_from([
         "presence", "iq", "iq/beta", "message/gamma@x=1", "iq@type=get/alpha", "iq@type=set/alpha",
         "message@type=chat/alpha", "presence@id=i1", "message@beta=1", "message@beta=/beta",
         "message@from=c@d/alpha", "message/alpha/sub", "message/alpha@x=1", "message/alpha/word",
         "message/word", "message/epsilon", "mess", "stanza", "nonza", "nonza/word",
-        "nonza@type=chat/alpha", "alpha", "alpha/alpha", "@type=chat", "message@lang=de/alpha",
+        "nonza@type=chat/alpha", "strange/beta", "message/gam", "alpha/alpha", "@type=chat", "message@lang=de/alpha",
         "{jabber:client}message/{urn:a}alpha", "/message/alpha", "message/gammas",
         "message@type=chat@id=i1/body", "plug/alpha", "iq/error",
     ]),
@@ -176,13 +176,15 @@ def _program(*parts: list[Do]) -> tuple[Do, ...]:
 _REGISTER = st.builds(Do, st.just("register"), HANDLERS)
 _RECEIVE = st.builds(Do, st.just("receive"), stanzas())
 _PLUGIN = st.builds(Do, st.just("plugin"), st.sampled_from(sorted(PLUGINS)))
+_CLASS = st.builds(Do, st.just("class"), st.sampled_from(sorted(CLASSES)))
+_LANGUAGE = st.builds(Do, st.just("language"), st.sampled_from(["de", ""]))
 
 #: Whether the stream is a component, and what happens to it.
 PROGRAMS: Any = st.tuples(
     st.booleans(),
     st.builds(
         _program,
-        st.lists(_PLUGIN, max_size=3),
+        st.lists(st.one_of(_PLUGIN, _PLUGIN, _CLASS, _LANGUAGE), max_size=5, unique=True),
         st.lists(_REGISTER, min_size=2, max_size=6),
         st.lists(_RECEIVE, min_size=1, max_size=3),
         st.lists(STEPS, max_size=8),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 from unittest.mock import patch
 
 import slixmpp
@@ -35,6 +35,9 @@ from slixmpp.xmlstream.matcher.idsender import MatchIDSender
 
 import zxmpp.streams
 from zxmpp.testing.transport import start_session
+
+#: What was observed, in order.
+Seen: TypeAlias = list[tuple[Any, ...]]
 
 ROOTS = (Message, Iq, Presence)
 _MAPS = ("plugin_attrib_map", "plugin_tag_map", "plugin_iterables", "plugin_overrides")
@@ -128,6 +131,7 @@ class Epsilon(ElementBase):
 
 
 register_stanza_plugin(Alpha, Sub)
+register_stanza_plugin(Gamma, Alpha)
 
 PLUGINS: dict[str, dict[str, Any]] = {
     "alpha": {"plugin": Alpha},
@@ -264,7 +268,7 @@ class World:
 
     def __init__(self, xmpp: Any) -> None:
         self.xmpp = xmpp
-        self.seen: list[tuple[Any, ...]] = []
+        self.seen: Seen = []
         self.handlers: list[Any] = []
         self.depth = 0
         self.budget = 60
@@ -488,10 +492,10 @@ def _classes_restored() -> Iterator[None]:
             setattr(kind, name, value)
 
 
-def observe(classes: Any, component: bool, program: tuple[Do, ...]) -> list[tuple[Any, ...]]:
+def observe(classes: Any, component: bool, program: tuple[Do, ...]) -> Seen:
     """What is seen when a stream of `classes` (slixmpp or zxmpp.streams) runs `program`."""
 
-    async def live() -> list[tuple[Any, ...]]:
+    async def live() -> Seen:
         if component:
             xmpp = classes.ComponentXMPP("bot.localhost", "secret", "127.0.0.1", 1)
         else:

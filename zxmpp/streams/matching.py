@@ -261,8 +261,8 @@ def is_regular(kind: Any) -> bool:
 def is_plain(stanza: Any) -> bool:
     """Whether asking a path of two steps alters nothing: reading `type`, `id` or a text of `stanza`
     runs slixmpp's own code, and so does matching its plugins and substanzas."""
-    kind = type(stanza)
-    if kind not in _PLAIN:
+    kind: Any = type(stanza)
+    if kind not in _PLAIN or kind.match is not _MATCH:
         return False
     overrides = kind.plugin_overrides
     if overrides and any(name.startswith("get_") for name in overrides):
