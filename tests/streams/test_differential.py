@@ -20,7 +20,7 @@ from tests.streams.worlds import Do, Seen, difference, observe
 Program: TypeAlias = tuple[bool, tuple[Do, ...]]
 
 #: Programs in which a fault must show, and in how many parts they are made.
-PARTS = 15
+PARTS = 30
 PART = 100
 
 
