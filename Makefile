@@ -45,4 +45,5 @@ bench: setup ## a quick run of every benchmark
 clean: ## remove what was built, and the virtual environments
 	rm -rf $(VENV) .venv-* build dist docs/_build *.egg-info .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .slixmpp-tests
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
