@@ -45,6 +45,8 @@ MASK = "<"
 #: A step of an XPath that means one tag and nothing else; what may follow the first.
 _STEP = re.compile(r"\{[^{}*]+\}[\w.-]+")
 _AFTER = ("", "/", "[")
+#: The check of an attribute.
+_CHECK = re.compile(r"""\[@[\w.-]+=(?:'[^']*'|"[^"]*")\]""")
 
 _KNOWN_ATTRIBUTES = ("type=", "id=")
 _PLAIN = frozenset({Message, Iq, Presence})
@@ -133,21 +135,19 @@ class Interest:
 
     def _xpath(self, matcher: Any) -> Asking | None:
         path = vars(matcher).get("_criteria")
-        step = _STEP.match(path) if type(path) is str else None
-        if step is None or path[step.end() : step.end() + 1] not in _AFTER:
+        root = _STEP.match(path) if type(path) is str else None
+        if root is None or path[root.end() : root.end() + 1] not in _AFTER:
             return None
-        root = step.group()
-        rest = path[step.end() :]
-        if not rest:
-            self.keys.append(root)
-            return Asking.SURE
-        child = _STEP.match(rest, 1)
-        if rest[0] == "/" and child is not None and rest[child.end() : child.end() + 1] in _AFTER:
-            self.keys.append((root, child.group()))
-            if child.end() == len(rest):
-                return Asking.SURE
+        check = _CHECK.match(path, root.end())
+        end = root.end() if check is None else check.end()
+        child = _STEP.match(path, end + 1) if path[end : end + 1] == "/" else None
+        if child is not None and path[child.end() : child.end() + 1] in _AFTER:
+            self.keys.append((root.group(), child.group()))
+            end = child.end()
         else:
-            self.keys.append(root)
+            self.keys.append(root.group())
+        if end == len(path) and check is None:
+            return Asking.SURE
         try:
             ET.Element("x").find(path)
         except Exception:
