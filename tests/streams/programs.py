@@ -13,13 +13,16 @@ IDS = st.sampled_from(["", "i1", "i2", "p1", "p2"])
 PEERS = st.sampled_from(["", "c@d", "c@d/r", "localhost", "bot@localhost"])
 
 PATHS = st.one_of(
-    st.sampled_from(["message", "message/alpha", "message/gamma", "iq/alpha", "message/body", "alpha"]),
+    st.sampled_from([
+        "message", "message/alpha", "message/gamma", "iq/alpha", "message/body", "message/body",
+        "alpha", "message/gam", "mess",
+    ]),
     st.sampled_from([
         "presence", "iq", "iq/beta", "message/gamma@x=1", "iq@type=get/alpha", "iq@type=set/alpha",
         "message@type=chat/alpha", "presence@id=i1", "message@beta=1", "message@beta=/beta",
         "message@from=c@d/alpha", "message/alpha/sub", "message/alpha@x=1", "message/alpha/word",
-        "message/word", "message/epsilon", "mess", "stanza", "nonza", "nonza/word",
-        "nonza@type=chat/alpha", "strange/beta", "message/gam", "alpha/alpha", "@type=chat", "message@lang=de/alpha",
+        "message/word", "message/epsilon", "stanza", "nonza", "nonza/word",
+        "nonza@type=chat/alpha", "strange/beta", "alpha/alpha", "@type=chat", "message@lang=de/alpha",
         "{jabber:client}message/{urn:a}alpha", "/message/alpha", "message/gammas",
         "message@type=chat@id=i1/body", "plug/alpha", "iq/error",
     ]),
@@ -78,7 +81,7 @@ _CHILDREN = (
     "<alpha xmlns='urn:a'/>", "<alpha xmlns='urn:a' x='1'><sub xmlns='urn:a'/></alpha>",
     "<alpha xmlns='urn:a' xml:lang='de'><word>w</word></alpha>", "<beta xmlns='urn:b'>1</beta>",
     "<gamma xmlns='urn:g' x='1'/>", "<gamma xmlns='urn:g'><alpha xmlns='urn:a'/></gamma>",
-    "<delta xmlns='urn:d'/>", "<epsilon xmlns='urn:e'/>", "<body>hello</body>",
+    "<delta xmlns='urn:d'/>", "<epsilon xmlns='urn:e'/>", "<body>hello</body>", "<body>hi</body>",
     "<body xmlns='jabber:client'>hello</body>", "<word xmlns='urn:n'>w</word>",
     "<unknown xmlns='urn:u'/>",
 )  # fmt: skip
