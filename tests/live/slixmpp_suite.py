@@ -72,8 +72,11 @@ def redirect(address: str, ports: dict[int, int]) -> None:
     connect: Any = asyncio.BaseEventLoop.create_connection
 
     async def create_connection(
-        self: Any, protocol: Any, host: str, port: int, **options: Any
+        self: Any, protocol: Any, host: Any = None, port: Any = None, **options: Any
     ) -> Any:
+        if host is None:
+            # Of aiohttp, with a socket of its own.
+            return await connect(self, protocol, **options)
         made = await connect(self, protocol, address, ports.get(port, port), **options)
         # Some tests look at what port they are connected to.
         transport = getattr(made[0], "_ssl_protocol", made[0])

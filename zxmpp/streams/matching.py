@@ -162,8 +162,9 @@ class Interest:
         root = MASK + mask.tag.rpartition("}")[2]
         kind = mask.attrib.get("type")
         self.masks += 1
-        # The second is what slixmpp takes a missing attribute for.
-        self.keys.append(root if kind in (None, "__None__") else (root, kind))
+        # slixmpp takes a missing attribute for this text.
+        typed = type(kind) is str and kind != "__None__"
+        self.keys.append((root, kind) if typed else root)
         return Asking.QUIET
 
     def _id(self, matcher: Any) -> Asking | None:
