@@ -354,13 +354,18 @@ def filters_of_the_beginning(patch: pytest.MonkeyPatch) -> None:
 
 
 @fault
-def alterations_unnoticed(patch: pytest.MonkeyPatch) -> None:
-    def careless(self: Any, interest: Any, keys: Any, stanza: Any, matched: list[Any]) -> bool:
-        if interest.handler.match(stanza):
-            matched.append(interest.handler)
-        return False
+def altered_stanzas_unnoticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(HandlerList, "_altered", lambda self, stanza, keys, wanted: False)
 
-    patch.setattr(HandlerList, "_match_carefully", careless)
+
+@fault
+def altered_ids_unnoticed(patch: pytest.MonkeyPatch) -> None:
+    altered = HandlerList._altered
+    patch.setattr(
+        HandlerList,
+        "_altered",
+        lambda self, stanza, keys, wanted: altered(self, stanza, keys, stanza.xml.get("id", "")),
+    )
 
 
 @fault

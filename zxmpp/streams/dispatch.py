@@ -248,43 +248,51 @@ class HandlerList(WatchedList):
         keys = self._index.keys(stanza, plain)
         if keys is None:
             return [handler for handler in self if handler.match(stanza)]
-        matched: list[Any] = []
+        wanted = stanza.xml.get("id", "")
         careful = Asking.CAREFUL if plain else Asking.PATH
-        for interest in self._index.find(keys, stanza.xml.get("id", "")):
+        matched: list[Any] = []
+        version = self.version
+        #: Where the last one stands that may have altered something, if nobody looked since.
+        position = last = -1
+        for interest in self._index.find(keys, wanted):
             asking = interest.asking
             handler = interest.handler
             if asking >= careful:
-                if self._match_carefully(interest, keys, stanza, matched):
+                if position >= 0 and interest.sequence == last + 1:
+                    position += 1
+                elif position >= 0 and self._altered(stanza, keys, wanted):
                     break
-            elif asking is Asking.QUIET or handler._matcher is not interest.matcher:
+                else:
+                    position = bisect_left(self._entries, interest.sequence, key=_sequence)
+                last = interest.sequence
                 if handler.match(stanza):
                     matched.append(handler)
-            elif asking is Asking.SURE:
+                if self.version != version:
+                    break
+                continue
+            if position >= 0:
+                if self._altered(stanza, keys, wanted):
+                    break
+                position = -1
+            if asking is Asking.SURE and handler._matcher is interest.matcher:
                 matched.append(handler)
-            elif asking is Asking.PATH:
+            elif asking is Asking.PATH and handler._matcher is interest.matcher:
                 if stanza.match(handler._matcher._criteria):
                     matched.append(handler)
             elif handler.match(stanza):
                 matched.append(handler)
+        else:
+            if position in (-1, len(self) - 1) or not self._altered(stanza, keys, wanted):
+                return matched
+        # The stanza or the list is not what it was: who stands behind is asked one by one.
+        matched += [other for other in islice(self, position + 1, None) if other.match(stanza)]
         return matched
 
-    def _match_carefully(
-        self, interest: Interest, keys: Any, stanza: Any, matched: list[Any]
-    ) -> bool:
-        """Ask one handler. If that altered anything, ask all behind it too; then True."""
-        position = bisect_left(self._entries, interest.sequence, key=_sequence)
-        version = self.version
-        wanted = stanza.xml.get("id", "")
-        if interest.handler.match(stanza):
-            matched.append(interest.handler)
-        if (
-            self.version == version
-            and self._index.keys(stanza, is_plain(stanza)) == keys
-            and stanza.xml.get("id", "") == wanted
-        ):
-            return False
-        matched += [other for other in islice(self, position + 1, None) if other.match(stanza)]
-        return True
+    def _altered(self, stanza: Any, keys: tuple[Hashable, ...], wanted: str) -> bool:
+        """Whether `stanza` now offers something else."""
+        return (
+            self._index.keys(stanza, is_plain(stanza)) != keys or stanza.xml.get("id", "") != wanted
+        )
 
 
 if TYPE_CHECKING:
