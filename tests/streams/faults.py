@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from zxmpp.routes import Index
-from zxmpp.streams import dispatch, matching
-from zxmpp.streams.dispatch import DispatchMixin, HandlerIndex, HandlerList, WatchedList
+from zxmpp.streams import candidates, dispatch, matching
+from zxmpp.streams.candidates import HandlerIndex
+from zxmpp.streams.dispatch import DispatchMixin, HandlerList, WatchedList
 from zxmpp.streams.matching import CHECKED, DEEPER, MASK, Asking, Interest
 
 Fault = Callable[[pytest.MonkeyPatch], None]
@@ -216,7 +217,7 @@ def a_matchers_own_match_ignored(patch: pytest.MonkeyPatch) -> None:
 
 @fault
 def a_stanzas_own_match_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(dispatch, "is_regular", lambda kind: True)
+    patch.setattr(candidates, "is_regular", lambda kind: True)
 
 
 # -- order, and how often -----------------------------------------------------------------------
@@ -240,7 +241,7 @@ def bucket_after_bucket(patch: pytest.MonkeyPatch) -> None:
     def find(self: Any, keys: Any, wanted: str) -> Sequence[Any]:
         entries = {
             number: entry
-            for key in [*keys, (dispatch._Id, wanted)]
+            for key in [*keys, (candidates._Id, wanted)]
             for number, entry in self._index.bucket(key).items()
         }
         return [entry.item for entry in entries.values()]
@@ -251,7 +252,7 @@ def bucket_after_bucket(patch: pytest.MonkeyPatch) -> None:
 @fault
 def waiting_ones_last(patch: pytest.MonkeyPatch) -> None:
     def find(self: Any, keys: Any, wanted: str) -> Sequence[Any]:
-        waiting = self._index.bucket((dispatch._Id, wanted)).values()
+        waiting = self._index.bucket((candidates._Id, wanted)).values()
         return [*self._index.plan(keys).always, *(entry.item for entry in waiting)]
 
     patch.setattr(HandlerIndex, "find", find)
@@ -262,7 +263,7 @@ def twice_where_two_keys_hit(patch: pytest.MonkeyPatch) -> None:
     def find(self: Any, keys: Any, wanted: str) -> Sequence[Any]:
         entries = [
             entry
-            for key in [*keys, (dispatch._Id, wanted)]
+            for key in [*keys, (candidates._Id, wanted)]
             for entry in self._index.bucket(key).values()
         ]
         return [entry.item for entry in sorted(entries, key=lambda entry: entry.sequence)]

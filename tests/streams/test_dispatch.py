@@ -21,7 +21,7 @@ from slixmpp.xmlstream.matcher.idsender import MatchIDSender
 from tests.streams.conftest import Line
 from zxmpp.routes import MAX_PLANS
 from zxmpp.streams import ClientXMPP, ComponentXMPP
-from zxmpp.streams.dispatch import MAX_KINDS
+from zxmpp.streams.candidates import MAX_KINDS
 
 TYPES = {
     "message": ("", "chat", "groupchat", "error"),

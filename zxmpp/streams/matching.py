@@ -1,4 +1,4 @@
-"""What a slixmpp handler can want, and what a stanza offers: keys for the index of `dispatch`.
+"""What a slixmpp handler can want, and what a stanza offers: keys for the index in `candidates`.
 
 Rules:
 - A key says only: without it there is no match. Whoever stands under a key of the stanza is still
