@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.streams.worlds import CLASSES, PLUGINS, Do, Make, Want
+from tests.streams.parts import CLASSES, PLUGINS, Do, Make, Want
 
 NAMES = st.sampled_from("abc")
 IDS = st.sampled_from(["", "i1", "i2", "p1", "p2"])

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 import zxmpp.streams
 from tests.streams.faults import FAULTS
+from tests.streams.parts import Do
 from tests.streams.programs import PROGRAMS
-from tests.streams.worlds import Do, Seen, difference, observe
+from tests.streams.worlds import Seen, difference, observe
 
 Program: TypeAlias = tuple[bool, tuple[Do, ...]]
 
