@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.streams.parts import CLASSES, PLUGINS, Do, Make, Want
 
 NAMES = st.sampled_from("abc")
-IDS = st.sampled_from(["", "i1", "i2", "p1", "p2"])
+IDS = st.sampled_from(["", "i1", "i1", "i2", "p1", "p2"])
 PEERS = st.sampled_from(["", "c@d", "c@d/r", "localhost", "bot@localhost"])
 
 PATHS = st.one_of(
@@ -31,13 +31,14 @@ XPATHS = st.one_of(
     st.sampled_from([
         "{jabber:client}message", "{jabber:client}message/{urn:a}alpha",
         "{jabber:component:accept}message", "{jabber:component:accept}message/{urn:a}alpha",
+        "{jabber:client}message/{urn:a}alpha[@x='1']",
     ]),
     st.sampled_from([
         "{jabber:component:accept}message/{jabber:component:accept}body", "{urn:n}nonza",
         "{jabber:client}message/{jabber:client}body", "{urn:n}nonza/{urn:a}alpha/{urn:a}sub",
         "{jabber:client}iq/{urn:a}alpha/{urn:a}sub", "*", "{*}message", "{jabber:client}*",
         "message", ".//{urn:a}alpha", "{jabber:client}message[@type='chat']/{urn:a}alpha",
-        "{urn:n}unknown", "{jabber:client}message/{urn:a}alpha[@x='1']", "{jabber:client}iq/*",
+        "{urn:n}unknown", "{jabber:client}iq/*",
         "{jabber:client}message/..", ]),
 )  # fmt: skip
 MASKS = st.tuples(
@@ -59,10 +60,22 @@ SIMPLE_WANTS = st.one_of(
     st.builds(
         Want,
         st.just("own"),
-        st.sampled_from(["messages", "alters", "renames", "removes", "registers", "raises"]),
+        st.sampled_from(
+            [
+                "alters",
+                "alters",
+                "alters",
+                "renames",
+                "removes",
+                "registers",
+                "registers",
+                "messages",
+                "raises",
+            ]
+        ),
     ),
     st.builds(Want, st.just("own path"), PATHS),
-    st.just(Want("duck", None)),
+    st.sampled_from([Want("duck", None), Want("own", "alters"), Want("own", "renames")]),
 )
 #: slixmpp raises when it asks them, some for every stanza.
 RAISING_WANTS = st.sampled_from([
