@@ -260,6 +260,18 @@ async def test_a_silent_broker_is_left_and_asked_again_on_a_new_connection() -> 
         assert await bounded(asking) == b"answer"
 
 
+async def test_a_process_that_stood_still_reads_before_it_calls_the_broker_silent() -> None:
+    async with a_fake_broker() as broker, Client(broker.address, heartbeat=60) as client:
+        asking = asyncio.ensure_future(client.request("s", b"x"))
+        [[peer, *_, meta, _]] = await broker.got(C2, REQUEST)
+        # As after a SIGSTOP of many minutes: the timer is the first to run.
+        client._seen = client._checked = asyncio.get_running_loop().time() - 1000
+        client._look()
+        assert client.counts["reconnected"] == 0
+        broker.send(peer, C2, FINAL, b"s", meta, b"answer")
+        assert await bounded(asking) == b"answer"
+
+
 async def test_a_broker_that_gives_signs_of_life_is_not_left() -> None:
     held = Held()
     async with (
@@ -412,6 +424,17 @@ async def test_a_late_answer_is_not_taken_for_another_ones(version: str) -> None
             assert await bounded(asking) == b"quick"
 
 
+async def test_a_second_answer_is_counted_and_no_answer_to_the_next_request() -> None:
+    async with a_fake_broker() as broker, Client(broker.address, version="0.1") as client:
+        for number, body in enumerate((b"first", b"second"), 1):
+            asking = asyncio.ensure_future(client.request("s", body))
+            peer = (await broker.got(b"", b"MDPC01", b"s", count=number))[-1][0]
+            broker.send(peer, b"", b"MDPC01", b"s", body)
+            broker.send(peer, b"", b"MDPC01", b"s", b"once more")
+            assert await bounded(asking) == body
+            await eventually(lambda number=number: client.counts["late-answer"] == number)
+
+
 @pytest.mark.parametrize(
     ("version", "request_head", "reply_head"),
     [
@@ -465,6 +488,18 @@ async def test_an_asker_that_does_not_take_its_parts_is_told(
                 pass
         await bounded(ended.wait())
         await broker.until(lambda: broker.requests.open == 0)
+
+
+async def test_the_last_part_finds_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zxmpp.mdp.pending.MAX_PARTS", 3)
+    async with (
+        a_broker() as broker,
+        Client(broker.address) as client,
+        serving(Worker("s", letters, connect=broker.address)),
+    ):
+        pending = client.begin("s", [b"abc"], LIMIT, "")
+        await eventually(lambda: pending.ended)
+        assert b"".join(await bounded(pending.whole())) == b"abc"
 
 
 async def test_a_long_trace_does_not_cost_the_request() -> None:

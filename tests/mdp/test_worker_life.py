@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.mdp.helpers import (
+    LIMIT,
     QUICK,
     FakeBroker,
     a_broker,
@@ -101,6 +102,40 @@ async def test_disconnect_makes_it_register_on_a_new_socket() -> None:
         assert ready[1][3] == b"s"
         broker.send(ready[1][0], W2, REQUEST, b"a", b"{}", b"x")
         assert (await broker.got(W2, FINAL))[0][0] == ready[1][0]
+
+
+async def test_a_lost_connection_ends_what_runs_at_once() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def function(body: str) -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return body
+
+    async with (
+        a_broker() as broker,
+        # So many seconds that silence tells nothing here.
+        serving(Worker("s", function, connect=broker.address, heartbeat=60)),
+    ):
+        broker.ask("s", b"x")
+        await bounded(begun.wait())
+        broker.die()
+        await bounded(ended.wait())
+
+
+async def test_each_broker_that_speaks_is_tried_again_soon() -> None:
+    async with (
+        a_fake_broker() as broker,
+        serving(Worker("s", echo, connect=broker.address)),
+        asyncio.timeout(LIMIT),
+    ):
+        # If each wait were longer than the one before, the last would not come in time.
+        for count in range(1, 17):
+            peer = (await broker.got(W2, READY, count=count))[-1][0]
+            broker.send(peer, W2, b"\x06")
 
 
 async def test_a_silent_broker_is_left() -> None:

@@ -73,7 +73,8 @@ class Pending:
         self._parts.append(part)
         self._bytes += sum(map(len, part.frames))
         self._ended = part.last
-        if len(self._parts) > MAX_PARTS or self._bytes > MAX_PART_BYTES:
+        full = len(self._parts) > MAX_PARTS or self._bytes > MAX_PART_BYTES
+        if full and not part.last:
             self._parts.clear()
             self.fail(Problem("too-slow", "its parts were not taken in time"))
             self._cancel()
