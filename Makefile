@@ -43,6 +43,6 @@ bench: setup ## every benchmark, quick; FULL=1: not quick, and the plots of the 
 	@FULL=$(FULL) .ci/test bench
 
 clean: ## remove what was built, and the virtual environments
-	rm -rf $(VENV) .venv-* build dist docs/_build *.egg-info .hypothesis
+	rm -rf $(VENV) .venv-* build dist docs/_build *.egg-info .hypothesis .slixmpp-tests
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -56,3 +56,35 @@ def test_invented_keys_do_not_grow_it() -> None:
     for number in range(3 * MAX_PLANS):
         assert list(index.find(("a", number))) == ["item"]
     assert len(index._plans) <= MAX_PLANS
+
+
+def test_a_change_forgets_only_the_plans_that_mention_its_keys() -> None:
+    index: Index[str] = Index()
+    index.add("first", "a")
+    kept = index.plan(("a", "b"))
+    entry = index.add("second", "c")
+    assert index.plan(("a", "b")) is kept
+    entry.close()
+    assert index.plan(("a", "b")) is kept
+    index.add("third", "b")
+    assert list(index.find(("a", "b"))) == ["first", "third"]
+
+
+def test_keys_that_come_and_go_leave_nothing_behind() -> None:
+    index: Index[int] = Index()
+    index.add(0, "a")
+    for number in range(100):
+        entry = index.add(number, [number])
+        assert list(index.find(("a", number))) == ([0, number] if number else [0, 0])
+        entry.close()
+    assert set(index.keys()) == {"a"}
+    assert not index._plans
+    assert not index._mentions
+
+
+def test_a_bucket_is_what_stands_under_one_key() -> None:
+    index: Index[str] = Index()
+    entry = index.add("one", [("id", "1"), "a"])
+    assert [found.item for found in index.bucket(("id", "1")).values()] == ["one"]
+    entry.close()
+    assert not index.bucket(("id", "1"))

@@ -5,11 +5,13 @@ Rules:
 - The index only prunes. A finder still asks each item's own test, if it has one.
 - Finding costs the same with one item or a thousand, unless they share a bucket.
 - A change during a loop over what was found does not alter what was found.
+- A change forgets the plans that mention its keys, and no other. Keys that stand for one arrival,
+  such as the id of a request, are looked up by `bucket`: they belong in no plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, KeysView, Mapping, Sequence
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -49,13 +51,14 @@ class Entry(Generic[T]):
 class Plan(Generic[T]):
     """The items behind one tuple of keys: those that want every head, and those by prefix."""
 
-    __slots__ = ("_by_length", "_plain", "always", "prefixed")
+    __slots__ = ("_by_length", "always", "plain", "prefixed")
 
     def __init__(self, entries: Iterable[Entry[T]]) -> None:
         ordered = sorted(entries, key=lambda entry: entry.sequence)
-        self._plain = [entry for entry in ordered if not entry.prefix]
+        #: The entries without a prefix, in order.
+        self.plain: tuple[Entry[T], ...] = tuple(entry for entry in ordered if not entry.prefix)
         #: What to use when nothing here has a prefix.
-        self.always: tuple[T, ...] = tuple(entry.item for entry in self._plain)
+        self.always: tuple[T, ...] = tuple(entry.item for entry in self.plain)
         by_length: dict[int, dict[bytes, list[Entry[T]]]] = {}
         for entry in ordered:
             if entry.prefix:
@@ -73,7 +76,7 @@ class Plan(Generic[T]):
             hits += bucket.get(head[:length], ())
         if not hits:
             return self.always
-        hits += self._plain
+        hits += self.plain
         hits.sort(key=lambda entry: entry.sequence)
         return [entry.item for entry in hits]
 
@@ -84,19 +87,25 @@ class Index(Generic[T]):
     def __init__(self) -> None:
         self._buckets: dict[Hashable, dict[int, Entry[T]]] = {}
         self._plans: dict[tuple[Hashable, ...], Plan[T]] = {}
+        #: By key, the tuples of `_plans` that mention it.
+        self._mentions: dict[Hashable, set[tuple[Hashable, ...]]] = {}
         self._sequence = count()
 
     def __len__(self) -> int:
         return len({number for bucket in self._buckets.values() for number in bucket})
 
+    def keys(self) -> KeysView[Hashable]:
+        """The keys whose buckets hold anything: a view, which changes with the index."""
+        return self._buckets.keys()
+
     def add(self, item: T, keys: Iterable[Hashable], prefix: bytes = b"") -> Entry[T]:
         """Put `item` into the buckets `keys`; with `prefix`, only for heads that begin so."""
-        entry = Entry(item, tuple(keys), prefix, next(self._sequence), self._remove)
+        entry = Entry(item, tuple(dict.fromkeys(keys)), prefix, next(self._sequence), self._remove)
         if not entry.keys:
             raise ValueError("an item of the route index needs at least one key")
         for key in entry.keys:
             self._buckets.setdefault(key, {})[entry.sequence] = entry
-        self._plans.clear()
+        self._forget(entry.keys)
         return entry
 
     def _remove(self, entry: Entry[T]) -> None:
@@ -105,7 +114,21 @@ class Index(Generic[T]):
             del bucket[entry.sequence]
             if not bucket:
                 del self._buckets[key]
-        self._plans.clear()
+        self._forget(entry.keys)
+
+    def _forget(self, keys: tuple[Hashable, ...]) -> None:
+        for key in keys:
+            for plan in self._mentions.pop(key, ()):
+                del self._plans[plan]
+                for other in plan:
+                    if other != key and (mentions := self._mentions.get(other)) is not None:
+                        mentions.discard(plan)
+                        if not mentions:
+                            del self._mentions[other]
+
+    def bucket(self, key: Hashable) -> Mapping[int, Entry[T]]:
+        """What stands in the bucket `key`, by sequence; to read, not to keep."""
+        return self._buckets.get(key, {})
 
     def plan(self, keys: tuple[Hashable, ...]) -> Plan[T]:
         """What stands in any of the buckets `keys`."""
@@ -116,6 +139,9 @@ class Index(Generic[T]):
                 entries.update(self._buckets.get(key, ()))
             if len(self._plans) >= MAX_PLANS:
                 self._plans.clear()
+                self._mentions.clear()
+            for key in keys:
+                self._mentions.setdefault(key, set()).add(keys)
             plan = self._plans[keys] = Plan(entries.values())
         return plan
 

@@ -2,7 +2,7 @@
 
 Rules:
 - This package knows the `sink` that it is given, never the pipeline. It imports of zxmpp only
-  `zxmpp.event` and `zxmpp.errors`.
+  `zxmpp.event`, `zxmpp.errors` and `zxmpp.routes`.
 - `ClientXMPP` and `ComponentXMPP` stand in for slixmpp's classes of those names.
 """
 

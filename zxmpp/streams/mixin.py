@@ -19,6 +19,7 @@ from slixmpp.exceptions import XMPPError
 from slixmpp.stanza import Error, Message
 from slixmpp.xmlstream import StanzaBase
 
+from zxmpp.streams.dispatch import DispatchMixin
 from zxmpp.streams.messages import ReceivedMessage
 from zxmpp.streams.parser import ParserMixin
 from zxmpp.streams.secret import hide_secrets
@@ -29,14 +30,14 @@ __all__ = ["ClientXMPP", "ComponentXMPP", "StreamMixin"]
 log = logging.getLogger(__name__)
 
 
-class StreamMixin(ParserMixin, SendingMixin):
+class StreamMixin(DispatchMixin, ParserMixin, SendingMixin):
     """What both kinds of stream have more than slixmpp's."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         hide_secrets()
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        super().remove_stanza(Message)
-        self.register_stanza(ReceivedMessage)
+        kinds: list[type[StanzaBase]] = self._XMLStream__root_stanza
+        kinds[kinds.index(Message)] = ReceivedMessage
         self._start_sending()
 
     def remove_stanza(self, stanza_class: type[StanzaBase]) -> None:
@@ -72,7 +73,7 @@ class ClientXMPP(StreamMixin, slixmpp.ClientXMPP):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for handler in self._XMLStream__handlers:  # type: ignore[attr-defined]
+        for handler in self._XMLStream__handlers:
             if handler.name == "Roster Update":
                 handler._pointer = self._take_roster_push
 

@@ -30,9 +30,9 @@ from typing import Any
 from msgspec import Struct
 from slixmpp.stanza import Iq, Message, Presence
 from slixmpp.stanza.rootstanza import RootStanza
-from slixmpp.xmlstream.handler.base import BaseHandler
 
 from zxmpp.streams.filters import Pump
+from zxmpp.streams.matching import QuietHandler
 from zxmpp.streams.outbox import Outbox
 from zxmpp.streams.turns import Item
 from zxmpp.streams.writing import WritingMixin, clean_text
@@ -63,7 +63,7 @@ class GivenUp(Struct, frozen=True):
         return f"{self.name} id={self.id or '-'} to={self.to or '-'} type={self.type or '-'}"
 
 
-class ProbeHandler(BaseHandler):
+class ProbeHandler(QuietHandler):
     """Takes the answer to a barrier (or, for a component, the barrier that came back)."""
 
     def __init__(self, xmpp: SendingMixin) -> None:

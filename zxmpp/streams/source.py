@@ -18,11 +18,11 @@ from typing import Any, TypeAlias
 
 from slixmpp.stanza import Iq, Message, Presence
 from slixmpp.xmlstream import StanzaBase
-from slixmpp.xmlstream.handler.base import BaseHandler
 
 from zxmpp.event import Event, Failure, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.streams.arrival import Arrivals, RoomBook
 from zxmpp.streams.live import Edits, Features, LiveMessage
+from zxmpp.streams.matching import QuietHandler
 from zxmpp.streams.messages import ReceivedMessage
 from zxmpp.streams.reply import Replies
 from zxmpp.streams.sending import GivenUp
@@ -40,7 +40,7 @@ _STREAM = "{http://etherx.jabber.org/streams}"
 _handler_numbers = count(1)
 
 
-class _Intake(BaseHandler):
+class _Intake(QuietHandler):
     """The one handler among slixmpp's."""
 
     def __init__(self, source: StreamSource) -> None:
