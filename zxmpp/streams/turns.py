@@ -12,14 +12,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar
 from types import coroutine
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from slixmpp.xmlstream import StanzaBase
 
 from zxmpp.streams.writing import Writer
-
-if TYPE_CHECKING:
-    from zxmpp.streams.filters import Pump
 
 __all__ = ["TURN", "FromFilter", "Host", "Item", "Lane", "Turn", "recipient_of", "steps"]
 
@@ -68,7 +65,8 @@ class Turn:
 
     __slots__ = ("asked", "item", "lane", "pump", "reason", "relieved", "running", "task", "timer")
 
-    def __init__(self, pump: Pump, lane: Lane | None = None) -> None:
+    def __init__(self, pump: object, lane: Lane | None = None) -> None:
+        #: Whose it is; compared only.
         self.pump = pump
         task = asyncio.current_task()
         assert task is not None
