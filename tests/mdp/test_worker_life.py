@@ -173,11 +173,17 @@ async def test_nobody_there_at_first() -> None:
 
 async def test_silence_is_counted_from_when_the_broker_is_there() -> None:
     address = await free_address()
-    worker = Worker("s", echo, connect=address, heartbeat=0.1, liveness=6)
+    worker = Worker("s", echo, connect=address, heartbeat=60)
     async with serving(worker):
-        await asyncio.sleep(0.7)  # longer than it would bear silence
+        session = worker._session
+        assert session is not None
+        # As after hours in which nobody was there.
+        session._seen = session._beaten = asyncio.get_running_loop().time() - 10_000
         async with a_fake_broker(address) as broker:
             first = (await broker.got(W2, READY))[0][0]
+            session._beaten = asyncio.get_running_loop().time()
+            session._timer.cancel()
+            session._beat()
             assert (await broker.got(W2, b"\x05"))[0][0] == first
             assert worker.counts["reconnected"] == 0
 
