@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.sockets.helpers import LIMIT, Inbox
 from zxmpp.errors import SocketError
@@ -33,6 +33,8 @@ __all__ = [
     "process_worker",
     "serving",
 ]  # fmt: skip
+
+T = TypeVar("T")
 
 #: Seconds between heartbeats where a test is about silence.
 QUICK = 0.2
@@ -100,16 +102,20 @@ class LocalBroker:
         self.socket.close(0)
 
 
-@asynccontextmanager
-async def a_broker(*args: Any, **options: Any) -> AsyncIterator[LocalBroker]:
-    """`LocalBroker` for a while. An address that was just given up is tried until it is free."""
+async def _bound(kind: type[T], *args: Any, **options: Any) -> T:
+    """A broker; an address that was just given up is tried until it is free."""
     async with asyncio.timeout(LIMIT):
         while True:
             try:
-                broker = LocalBroker(*args, **options)
-                break
+                return kind(*args, **options)
             except SocketError:
                 await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def a_broker(*args: Any, **options: Any) -> AsyncIterator[LocalBroker]:
+    """`LocalBroker` for a while."""
+    broker = await _bound(LocalBroker, *args, **options)
     try:
         yield broker
     finally:
@@ -138,7 +144,7 @@ class FakeBroker:
 
 @asynccontextmanager
 async def a_fake_broker(*args: Any) -> AsyncIterator[FakeBroker]:
-    broker = FakeBroker(*args)
+    broker = await _bound(FakeBroker, *args)
     try:
         yield broker
     finally:
