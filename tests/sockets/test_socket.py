@@ -315,7 +315,8 @@ async def test_a_slow_receiver_gets_smaller_batches(
         push.send(b"x")
     await inbox.wait(600)
     assert inbox.batches[0] > 64
-    assert inbox.batches[-2] <= 16
+    # Ten fit the budget; after one that fitted, the next is twice as large.
+    assert inbox.batches[-2] <= 20
 
 
 async def test_a_failing_receiver_is_counted_and_the_socket_works_on(
