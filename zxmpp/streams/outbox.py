@@ -166,6 +166,31 @@ class Outbox(Generic[T]):
         while len(self._waiting) > self.limit:
             self._end(self._waiting.popleft(), "outbox-full")
 
+    def take_back(self, items: Iterable[T], also: Callable[[T], bool], now: float) -> None:
+        """The connection is gone, but not the session: of what was sent, `items` was not written
+        yet and waits again, with those of `items` that are not ours and for which `also` is true.
+        The rest stays unconfirmed."""
+        self.open = False
+        sent = {id(entry.item): entry for entry in self._unconfirmed}
+        again: list[_Entry[T]] = []
+        for item in items:
+            entry = sent.get(id(item))
+            if entry is not None:
+                self._unconfirmed.remove(entry)
+                again.append(entry)
+            elif also(item):
+                again.append(_Entry(item, "", now))
+        self._waiting.extendleft(reversed(again))
+        while len(self._waiting) > self.limit:
+            self._end(self._waiting.popleft(), "outbox-full")
+
+    def discard(self, unwanted: Callable[[T], bool]) -> int:
+        """Forget what waits and is `unwanted`. How many that were."""
+        kept = deque(entry for entry in self._waiting if not unwanted(entry.item))
+        discarded = len(self._waiting) - len(kept)
+        self._waiting = kept
+        return discarded
+
     def expire(self, now: float) -> None:
         """Give up what waited for longer than `age`."""
         if not any(now - entry.since >= self.age for entry in self._waiting):

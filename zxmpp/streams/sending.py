@@ -9,9 +9,10 @@ Rules:
 - The barrier is an IQ to the own server, `confirm_delay` after the first stanza that it is to
   confirm, or at once when half the window is used; only one is under way. Nothing is sent when
   nothing is unconfirmed.
-- Presence that says who is available is not kept: a session begins with a fresh one.
-- Where XEP-0198 resumes the stream, it sends again what was not acknowledged; the outbox then keeps
-  quiet, and speaks up when the resumption fails.
+- Presence that says who is available is not kept: a new session begins with a fresh one.
+- Where XEP-0198 may resume the session, what was not written yet waits, presence too, and what was
+  written is left to XEP-0198, which sends it again, before anything else. The outbox speaks up when
+  the resumption fails.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from slixmpp.stanza.rootstanza import RootStanza
 from zxmpp.streams.filters import Pump
 from zxmpp.streams.matching import QuietHandler
 from zxmpp.streams.outbox import Outbox
-from zxmpp.streams.turns import Item
+from zxmpp.streams.turns import Item, Passing
 from zxmpp.streams.writing import WritingMixin, clean_text
 
 __all__ = ["GivenUp", "ProbeHandler", "SendingMixin", "clean_text"]
@@ -137,16 +138,20 @@ class SendingMixin(WritingMixin):
             return
         online = self._session_started
         if not online and isinstance(data, Iq) and _negotiates(data):
-            self._enqueue(item)
+            self._enqueue(Passing(item))
+            return
+        if not online and not use_filters and self._resends():
+            self.waiting_queue.put_nowait(item)
             return
         destination = ""
-        if isinstance(data, Presence) and data.xml.get("type") in _STATES:
+        if _is_state(item):
             if online:
                 self._enqueue(item)
-            else:
+                return
+            if self.end_session_on_disconnect:
                 self.not_sent["presence-offline"] += 1
                 self.event("stanza_not_sent", data)
-            return
+                return
         if isinstance(data, Message):
             destination = data.xml.get("to", "").partition("/")[0]
         if self.outbox.put(item, self.loop.time(), destination):
@@ -161,6 +166,11 @@ class SendingMixin(WritingMixin):
     def new_id(self) -> str:
         # As long and as random as slixmpp's, which makes a UUID of it first.
         return os.urandom(16).hex()
+
+    def _resends(self) -> bool:
+        """Whether XEP-0198 has resumed the session, and sends again what was not acknowledged."""
+        plugin: Any = self.plugin.get("xep_0198", None)
+        return plugin is not None and bool(plugin.enabled_in)
 
     def _enqueue(self, item: Item) -> None:
         """Queue what the outbox does not keep."""
@@ -196,25 +206,40 @@ class SendingMixin(WritingMixin):
     def _set_session_start(self, event: Any) -> None:
         super()._set_session_start(event)
         outbox = self.outbox
-        # Only after a resumption (XEP-0198) is there anything left here; it was sent again.
-        outbox.confirm(outbox.sent)
+        # Only after a resumption (XEP-0198) is there anything left here; it was sent again, unless
+        # a filter still has it.
+        outbox.confirm(outbox.sent, self.pump.backlog.ids())
         outbox.open = True
         self.flush()
 
     def _reset_sendq(self) -> None:
+        unwritten = self._take_back_queue()
+        super()._reset_sendq()
+        parked, stopped = self.pump.reset()
+        unwritten += parked
+        self._count_states(sum(map(_is_state, [*unwritten, *stopped])))
+        self.outbox.lost(unwritten)
+        self.outbox.discard(_is_state)
+        self._plan_expiry()
+
+    def _count_states(self, number: int) -> None:
+        if number:
+            self.not_sent["presence-offline"] += number
+
+    def _take_back_queue(self) -> list[Item]:
         queue = self.waiting_queue
         unwritten: list[Item] = []
         while not queue.empty():
             unwritten.append(queue.get_nowait())
             # slixmpp leaves this out, so that queue.join() would hang for ever.
             queue.task_done()
-        super()._reset_sendq()
-        parked, stopped = self.pump.reset()
-        unwritten += parked
-        for data, _ in [*unwritten, *stopped]:
-            if isinstance(data, Presence) and data.xml.get("type") in _STATES:
-                self.not_sent["presence-offline"] += 1
-        self.outbox.lost(unwritten)
+        return unwritten
+
+    def _await_resumption(self) -> None:
+        """The connection is gone, not yet the session: what is not written waits."""
+        # What waits behind a slow filter came before what is queued for the same recipient.
+        unwritten = [*self.pump.backlog.empty(), *self._take_back_queue()]
+        self.outbox.take_back(unwritten, _is_state, self.loop.time())
         self._plan_expiry()
 
     def connection_lost(self, exception: BaseException | None) -> None:
@@ -222,10 +247,15 @@ class SendingMixin(WritingMixin):
         self._session_started = False
         self.outbox.open = False
         self._forget_barrier()
+        if not self.end_session_on_disconnect:
+            self._await_resumption()
         super().connection_lost(exception)
 
     def _session_over(self, event: Any) -> None:
-        self.outbox.lost()
+        # There is something left to do if XEP-0198 could have resumed the session, and did not.
+        parked, _ = self.pump.reset()
+        self.outbox.lost(parked)
+        self._count_states(self.outbox.discard(_is_state))
         self.outbox.open = self._session_started
 
     # -- the outbox -----------------------------------------------------------------------------
@@ -247,14 +277,13 @@ class SendingMixin(WritingMixin):
 
     def not_written(self, item: Item, reason: str) -> None:
         """The pump will not write `item`."""
-        if reason in ("filtered-out", "not-connected"):
-            # On purpose, or while XEP-0198 (which has it) may still resume the session.
+        if reason == "filtered-out":
             self.not_sent[reason] += 1
-            if reason == "filtered-out":
-                self.outbox.withdraw(item)
+            self.outbox.withdraw(item)
         elif not self.outbox.withdraw(item, reason):
             self.not_sent[reason] += 1
-            self._give_up(item, reason)
+            if reason != "not-connected" or isinstance(item[0], RootStanza):
+                self._give_up(item, reason)
 
     def _give_up(self, item: Item, reason: str) -> None:
         data = item[0]
@@ -327,6 +356,12 @@ class SendingMixin(WritingMixin):
         if self._confirm_timer is not None:
             self._confirm_timer.cancel()
             self._confirm_timer = None
+
+
+def _is_state(item: Item) -> bool:
+    """Whether `item` is presence that tells a state."""
+    data = item[0]
+    return isinstance(data, Presence) and data.xml.get("type") in _STATES
 
 
 def _negotiates(iq: Iq) -> bool:
