@@ -23,45 +23,27 @@ import os
 import uuid
 import xml.etree.ElementTree as ET
 from asyncio import TimerHandle
-from collections.abc import Callable
 from functools import cached_property
 from itertools import count
 from typing import Any
 
-from msgspec import Struct
-from slixmpp.stanza import Iq, Message, Presence
+from slixmpp.stanza import Iq, Message
 from slixmpp.stanza.rootstanza import RootStanza
 
 from zxmpp.streams.filters import Pump
+from zxmpp.streams.kinds import is_state, name_given_up, negotiates
 from zxmpp.streams.matching import QuietHandler
 from zxmpp.streams.outbox import Outbox
 from zxmpp.streams.turns import Item, Passing
-from zxmpp.streams.writing import WritingMixin, clean_text
+from zxmpp.streams.writing import WritingMixin
 
-__all__ = ["GivenUp", "ProbeHandler", "SendingMixin", "clean_text"]
+__all__ = ["ProbeHandler", "SendingMixin"]
 
 log = logging.getLogger(__name__)
-
-#: Presence of these types tells a state; the others are requests about subscriptions.
-_STATES = frozenset({None, "unavailable", "probe", "error"})
 
 _PING = "{urn:xmpp:ping}ping"
 #: A component asks itself, through the server: this must look like no request of anybody else.
 _ECHO = "{urn:zxmpp:probe}probe"
-
-
-class GivenUp(Struct, frozen=True):
-    """A stanza that will not be sent (or, if `in-doubt`, perhaps was not). Never its content."""
-
-    id: str
-    to: str
-    #: ``message``, ``presence``, ``iq``, or ``text`` for what was sent as a string.
-    name: str
-    type: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name} id={self.id or '-'} to={self.to or '-'} type={self.type or '-'}"
 
 
 class ProbeHandler(QuietHandler):
@@ -109,6 +91,8 @@ class SendingMixin(WritingMixin):
     #: When it was sent, by the loop's clock.
     probe_since: float = 0.0
     _probe_covers: int = 0
+    #: Whether we have ended the stream on this connection.
+    _ending: bool = False
     _confirm_timer: TimerHandle | None = None
     _expiry_timer: TimerHandle | None = None
     _token: str = ""
@@ -137,14 +121,14 @@ class SendingMixin(WritingMixin):
             self._enqueue(item)
             return
         online = self._session_started
-        if not online and isinstance(data, Iq) and _negotiates(data):
+        if not online and isinstance(data, Iq) and negotiates(data):
             self._enqueue(Passing(item))
             return
         if not online and not use_filters and self._resends():
             self.waiting_queue.put_nowait(item)
             return
         destination = ""
-        if _is_state(item):
+        if is_state(item):
             if online:
                 self._enqueue(item)
                 return
@@ -203,6 +187,14 @@ class SendingMixin(WritingMixin):
             left = max(0.0, wait - (self.loop.time() - began))
             await super().disconnect(left, reason)
 
+    async def _end_stream_wait(self, wait: float = 2, reason: str | None = None) -> None:
+        self._ending = True
+        await super()._end_stream_wait(wait, reason)
+
+    def connection_made(self, transport: Any, send_event: bool = True) -> None:
+        self._ending = False
+        super().connection_made(transport, send_event)
+
     def _set_session_start(self, event: Any) -> None:
         super()._set_session_start(event)
         outbox = self.outbox
@@ -217,9 +209,13 @@ class SendingMixin(WritingMixin):
         super()._reset_sendq()
         parked, stopped = self.pump.reset()
         unwritten += parked
-        self._count_states(sum(map(_is_state, [*unwritten, *stopped])))
+        self._count_states(sum(map(is_state, [*unwritten, *stopped])))
+        if self._ending and self.disconnect_reason == "End of stream":
+            # It was after all the rest that the server read our end, and answered it with its own.
+            held = {id(item) for item in [*unwritten, *stopped]}
+            self.outbox.confirm(self.outbox.sent, held)
         self.outbox.lost(unwritten)
-        self.outbox.discard(_is_state)
+        self.outbox.discard(is_state)
         self._plan_expiry()
 
     def _count_states(self, number: int) -> None:
@@ -239,7 +235,7 @@ class SendingMixin(WritingMixin):
         """The connection is gone, not yet the session: what is not written waits."""
         # What waits behind a slow filter came before what is queued for the same recipient.
         unwritten = [*self.pump.backlog.empty(), *self._take_back_queue()]
-        self.outbox.take_back(unwritten, _is_state, self.loop.time())
+        self.outbox.take_back(unwritten, is_state, self.loop.time())
         self._plan_expiry()
 
     def connection_lost(self, exception: BaseException | None) -> None:
@@ -255,7 +251,7 @@ class SendingMixin(WritingMixin):
         # There is something left to do if XEP-0198 could have resumed the session, and did not.
         parked, _ = self.pump.reset()
         self.outbox.lost(parked)
-        self._count_states(self.outbox.discard(_is_state))
+        self._count_states(self.outbox.discard(is_state))
         self.outbox.open = self._session_started
 
     # -- the outbox -----------------------------------------------------------------------------
@@ -286,12 +282,7 @@ class SendingMixin(WritingMixin):
                 self._give_up(item, reason)
 
     def _give_up(self, item: Item, reason: str) -> None:
-        data = item[0]
-        if isinstance(data, str):
-            given_up = GivenUp("", "", "text", "", reason)
-        else:
-            get = data.xml.get
-            given_up = GivenUp(get("id", ""), get("to", ""), data.name, get("type", ""), reason)
+        given_up = name_given_up(item, reason)
         log.warning("%s: given up (%s): %s", self.boundjid, reason, given_up)
         self.event("stanza_given_up", given_up)
 
@@ -356,18 +347,3 @@ class SendingMixin(WritingMixin):
         if self._confirm_timer is not None:
             self._confirm_timer.cancel()
             self._confirm_timer = None
-
-
-def _is_state(item: Item) -> bool:
-    """Whether `item` is presence that tells a state."""
-    data = item[0]
-    return isinstance(data, Presence) and data.xml.get("type") in _STATES
-
-
-def _negotiates(iq: Iq) -> bool:
-    """Whether `iq` belongs to the log-in: slixmpp's own list."""
-    check: Callable[..., Any] = iq.get_plugin
-    return any(
-        name in iq.plugin_attrib_map and check(name, check=True) is not None
-        for name in ("bind", "session", "register")
-    )
