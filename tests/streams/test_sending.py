@@ -307,3 +307,25 @@ async def test_a_stream_that_the_server_ends_after_us_leaves_no_doubt(line: Line
     await line.sent()
     line.lose()
     assert seen[-1] == (number, "in-doubt")
+
+
+async def test_a_burst_during_a_session_may_be_longer_than_what_waits_offline(line: Line) -> None:
+    seen = given_up(line)
+    line.xmpp.send_window, line.xmpp.outbox_limit, line.xmpp.queue_limit = 2, 3, 8
+    line.online()
+    for number in range(10):
+        say(line, str(number))
+    assert seen == []
+    written: list[str] = []
+    async with asyncio.timeout(5):
+        while len(written) < 10:
+            written += bodies(await line.sent())
+            if line.xmpp.probe_id:
+                line.confirm()
+    assert written == [str(number) for number in range(10)]
+    for number in range(12):
+        say(line, str(number))
+    assert [reason for _, reason in seen] == ["outbox-full"] * 2
+    line.lose()
+    # What waits for the next session is bounded by `outbox_limit` again.
+    assert line.xmpp.outbox.waiting == 3

@@ -36,15 +36,22 @@ class _Entry(Generic[T]):
 
 
 class Outbox(Generic[T]):
-    """`limit` items wait at most `age` seconds; at most `window` are unconfirmed.
+    """`limit` items wait at most `age` seconds; at most `window` are unconfirmed. While there is a
+    session, `burst` wait for the window.
 
     Items are compared by identity: give each its own object. Times come from the caller.
     """
 
     def __init__(
-        self, limit: int, age: float, window: int, give_up: Callable[[T, str], None]
+        self,
+        limit: int,
+        age: float,
+        window: int,
+        give_up: Callable[[T, str], None],
+        burst: int = 0,
     ) -> None:
         self.limit = limit
+        self.burst = burst
         self.age = age
         self.window = window
         self._give_up = give_up
@@ -88,10 +95,20 @@ class Outbox(Generic[T]):
             self._unconfirmed.append(entry)
             return True
         if len(self._waiting) >= self.limit:
-            # The oldest is the next to be too old, and nearest to being useless.
-            self._end(self._waiting.popleft(), "outbox-full")
+            self._make_room(destination)
         self._waiting.append(entry)
         return False
+
+    def _make_room(self, destination: str) -> None:
+        """For one more that waits. The oldest is the next to be too old, and nearest to being
+        useless."""
+        if self.open and destination in self._held:
+            held = [entry for entry in self._waiting if entry.destination in self._held]
+            if len(held) >= self.limit:
+                self._waiting.remove(held[0])
+                self._end(held[0], "outbox-full")
+        elif not self.open or len(self._waiting) >= self.burst:
+            self._end(self._waiting.popleft(), "outbox-full")
 
     def _waits(self, destination: str) -> bool:
         return any(entry.destination == destination for entry in self._waiting)

@@ -81,7 +81,7 @@ class SendingMixin(WritingMixin):
     filter_timeout: float = 60.0
     #: The most stanzas that slow filters have in hand, or that wait behind them.
     filter_backlog: int = 500
-    #: The most that waits in the queue, besides what the outbox keeps, while the server is slow.
+    #: The most that waits for a slow server during a session: in the outbox, and besides it.
     queue_limit: int = 10_000
     #: Seconds in which stanzas gather before a barrier confirms them all.
     confirm_delay: float = 0.25
@@ -100,7 +100,9 @@ class SendingMixin(WritingMixin):
     @cached_property
     def outbox(self) -> Outbox[Item]:
         """What waits to be sent and what was sent lately."""
-        return Outbox(self.outbox_limit, self.outbox_age, self.send_window, self._give_up)
+        return Outbox(
+            self.outbox_limit, self.outbox_age, self.send_window, self._give_up, self.queue_limit
+        )
 
     @cached_property
     def pump(self) -> Pump:
