@@ -381,6 +381,22 @@ async def test_what_slow_filters_hold_up_is_bounded(line: Line) -> None:
     assert bodies(await written(line, ">3<")) == ["1", "2", "3"]
 
 
+async def test_a_burst_finds_room_behind_a_slow_filter(line: Line) -> None:
+    line.online()
+    seen = given_up(line)
+    slow = Slow(line, "0")
+    number = line.xmpp.send_window
+    for body in range(number):
+        say(line, str(body))
+    async with asyncio.timeout(LIMIT_S):
+        while line.xmpp.pump.backlog.size < number:
+            await asyncio.sleep(0.001)
+    slow.go["0"].set()
+    text = await written(line, f"<body>{number - 1}<")
+    assert bodies(text) == [str(body) for body in range(number)]
+    assert seen == []
+
+
 async def test_a_pump_that_is_stopped_names_what_it_has_in_hand(line: Line) -> None:
     line.online()
     seen = given_up(line)

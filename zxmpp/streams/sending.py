@@ -79,8 +79,9 @@ class SendingMixin(WritingMixin):
     filter_patience: float = 1.0
     #: Seconds after which a filter is cancelled and its stanza given up.
     filter_timeout: float = 60.0
-    #: The most stanzas that slow filters have in hand, or that wait behind them.
-    filter_backlog: int = 500
+    #: The most stanzas that slow filters have in hand, or that wait behind them. More than
+    #: `send_window`, or what one burst sends would find no room.
+    filter_backlog: int = 2000
     #: The most that waits for a slow server during a session: in the outbox, and besides it.
     queue_limit: int = 10_000
     #: Seconds in which stanzas gather before a barrier confirms them all.
