@@ -203,3 +203,18 @@ async def test_a_filter_that_ends_while_offline_is_too_late(client: Line) -> Non
     await _resume(client, 1)
     assert bodies(await client.sent()) == ["behind"]
     assert len(seen) == 1
+
+
+async def test_a_session_that_both_have_ended_leaves_no_doubt(client: Line) -> None:
+    """slixmpp tries to resume that too, and is refused."""
+    seen = given_up(client)
+    await _begin(client)
+    say(client, "1")
+    await client.sent()
+    ending = client.xmpp.disconnect(wait=5)
+    await asyncio.sleep(0)
+    client.feed(client.xmpp.stream_footer)
+    await ending
+    client.xmpp.event("session_end")
+    assert seen == []
+    assert client.xmpp.outbox.confirmed == 1

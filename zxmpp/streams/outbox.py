@@ -107,7 +107,8 @@ class Outbox(Generic[T]):
             if len(held) >= self.limit:
                 self._waiting.remove(held[0])
                 self._end(held[0], "outbox-full")
-        elif not self.open or len(self._waiting) >= self.burst:
+                return
+        if len(self._waiting) >= (max(self.limit, self.burst) if self.open else self.limit):
             self._end(self._waiting.popleft(), "outbox-full")
 
     def _waits(self, destination: str) -> bool:

@@ -23,6 +23,7 @@ import os
 import uuid
 import xml.etree.ElementTree as ET
 from asyncio import TimerHandle
+from collections.abc import Collection
 from functools import cached_property
 from itertools import count
 from typing import Any
@@ -213,13 +214,15 @@ class SendingMixin(WritingMixin):
         parked, stopped = self.pump.reset()
         unwritten += parked
         self._count_states(sum(map(is_state, [*unwritten, *stopped])))
-        if self._ending and self.disconnect_reason == "End of stream":
-            # It was after all the rest that the server read our end, and answered it with its own.
-            held = {id(item) for item in [*unwritten, *stopped]}
-            self.outbox.confirm(self.outbox.sent, held)
+        self._confirm_at_end({id(item) for item in [*unwritten, *stopped]})
         self.outbox.lost(unwritten)
         self.outbox.discard(is_state)
         self._plan_expiry()
+
+    def _confirm_at_end(self, held: Collection[int]) -> None:
+        if self._ending and self.disconnect_reason == "End of stream":
+            # It was after all the rest that the server read our end, and answered it with its own.
+            self.outbox.confirm(self.outbox.sent, held)
 
     def _count_states(self, number: int) -> None:
         if number:
@@ -239,6 +242,7 @@ class SendingMixin(WritingMixin):
         # What waits behind a slow filter came before what is queued for the same recipient.
         unwritten = [*self.pump.backlog.empty(), *self._take_back_queue()]
         self.outbox.take_back(unwritten, is_state, self.loop.time())
+        self._confirm_at_end(self.pump.backlog.ids())
         self._plan_expiry()
 
     def connection_lost(self, exception: BaseException | None) -> None:
