@@ -152,3 +152,8 @@ async def test_a_bot_may_have_messages_of_its_own(make: Any) -> None:
     xmpp.register_stanza(Mine)
     xml = ET.Element(f"{{{xmpp.default_ns}}}message")
     assert type(xmpp._build_stanza(xml)) is Mine
+    xmpp.remove_stanza(Mine)
+    xmpp.register_stanza(Message)
+    assert type(xmpp._build_stanza(xml)) is Message
+    xmpp.remove_stanza(Message)
+    assert not isinstance(xmpp._build_stanza(xml), Message)

@@ -26,9 +26,11 @@ class Ends:
         self.seen.append((item.number, reason))
 
 
-def make(limit: int = 10, age: float = 100, window: int = 5) -> tuple[Outbox[Item], Ends]:
+def make(
+    limit: int = 10, age: float = 100, window: int = 5, burst: int = 0
+) -> tuple[Outbox[Item], Ends]:
     ends = Ends()
-    return Outbox(limit, age, window, ends), ends
+    return Outbox(limit, age, window, ends, burst), ends
 
 
 def numbers(items: list[Item]) -> list[int]:
@@ -134,9 +136,11 @@ STEPS = st.lists(
 )  # fmt: skip
 
 
-@given(STEPS)
-def test_each_item_ends_once_whatever_happens(steps: list[tuple[str, int | str]]) -> None:
-    box, ends = make(limit=4, age=100, window=3)
+@given(STEPS, st.sampled_from([0, 7]))
+def test_each_item_ends_once_whatever_happens(
+    steps: list[tuple[str, int | str]], burst: int
+) -> None:
+    box, ends = make(limit=4, age=100, window=3, burst=burst)
     now = 0.0
     put: list[Item] = []
     written: list[Item] = []
@@ -168,7 +172,7 @@ def test_each_item_ends_once_whatever_happens(steps: list[tuple[str, int | str]]
         else:
             now += float(value)
             box.expire(now)
-        assert box.waiting <= 4
+        assert box.waiting <= max(4, burst)
         assert box.unconfirmed <= 3
     box.lost(pending)
     box.drop("over")
@@ -216,3 +220,41 @@ def test_nothing_overtakes_what_waits_for_the_same_destination() -> None:
     assert numbers(box.take(0)) == [1]
     box.confirm(2)
     assert numbers(box.take(0)) == [2]
+
+
+def test_a_burst_and_what_waits_for_a_room_do_not_cost_each_other() -> None:
+    box, ends = make(limit=2, window=1, burst=5)
+    box.open = True
+    box.hold("room")
+    for n in range(4):
+        box.put(Item(n), now=0, destination="alice")
+    for n in range(4, 7):
+        box.put(Item(n), now=0, destination="room")
+    assert ends.seen == [(4, "outbox-full")]
+    box.put(Item(7), now=0, destination="alice")
+    assert ends.seen == [(4, "outbox-full"), (1, "outbox-full")]
+    box.lost()
+    assert box.waiting == 2
+    assert box.given_up == {"outbox-full": 5, "in-doubt": 1}
+
+
+def test_what_was_not_written_waits_first_where_the_session_goes_on() -> None:
+    box, ends = make(window=3)
+    box.open = True
+    items = [Item(n) for n in range(4)]
+    for item in items:
+        box.put(item, now=0)
+    other = Item(4)
+    box.take_back([items[2], other, Item(5), items[1]], lambda item: item is other, now=1)
+    assert (box.unconfirmed, box.open) == (1, False)
+    box.open = True
+    box.confirm(box.sent)
+    assert numbers(box.take(1)) == [2, 4, 1]
+    box.confirm(box.sent)
+    assert numbers(box.take(1)) == [3]
+    box.put(Item(6), now=1)
+    assert box.discard(lambda item: item.number == 6) == 0
+    box.open = False
+    box.put(Item(7), now=1)
+    assert box.discard(lambda item: item.number == 7) == 1
+    assert ends.seen == []

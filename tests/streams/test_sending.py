@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from zxmpp.streams.sending import clean_text
+from zxmpp.streams.writing import clean_text
 
 from .conftest import Line
 
@@ -284,3 +284,48 @@ async def test_what_a_slow_filter_holds_up_is_not_written_to_the_next_connection
     held.set()
     await asyncio.sleep(0.05)
     assert bodies(await client.sent()) == []
+
+
+@pytest.mark.parametrize("who", ["we", "server"])
+async def test_a_stream_that_the_server_ends_after_us_leaves_no_doubt(line: Line, who: str) -> None:
+    seen = given_up(line)
+    line.online()
+    number = say(line, "one")["id"]
+    await line.sent()
+    if who == "we":
+        ending = line.xmpp.disconnect(wait=5)
+    else:
+        ending = line.xmpp.wait_until("disconnected", 5)
+    await asyncio.sleep(0)
+    line.feed(line.xmpp.stream_footer)
+    await ending
+    assert seen == ([] if who == "we" else [(number, "in-doubt")])
+    assert line.xmpp.outbox.confirmed == (who == "we")
+    # On the next connection it is open again.
+    line.online()
+    number = say(line, "two")["id"]
+    await line.sent()
+    line.lose()
+    assert seen[-1] == (number, "in-doubt")
+
+
+async def test_a_burst_during_a_session_may_be_longer_than_what_waits_offline(line: Line) -> None:
+    seen = given_up(line)
+    line.xmpp.send_window, line.xmpp.outbox_limit, line.xmpp.queue_limit = 2, 3, 8
+    line.online()
+    for number in range(10):
+        say(line, str(number))
+    assert seen == []
+    written: list[str] = []
+    async with asyncio.timeout(5):
+        while len(written) < 10:
+            written += bodies(await line.sent())
+            if line.xmpp.probe_id:
+                line.confirm()
+    assert written == [str(number) for number in range(10)]
+    for number in range(12):
+        say(line, str(number))
+    assert [reason for _, reason in seen] == ["outbox-full"] * 2
+    line.lose()
+    # What waits for the next session is bounded by `outbox_limit` again.
+    assert line.xmpp.outbox.waiting == 3

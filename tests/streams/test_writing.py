@@ -276,7 +276,7 @@ async def test_what_waits_for_such_a_server_is_bounded_and_named(line: Line, pee
     line.xmpp.confirm_delay = 1000
     line.xmpp.queue_limit = 30
     line.xmpp.outbox.window = 100
-    line.xmpp.outbox.limit = 50
+    line.xmpp.outbox.limit, line.xmpp.outbox.burst = 20, 50
     seen = given_up(line)
     for _ in range(100):
         say(line, "x" * 10_000)

@@ -12,9 +12,9 @@ import asyncio
 from typing import Any
 
 from slixmpp.stanza import Iq
-from slixmpp.xmlstream import StanzaBase
+from slixmpp.stanza.rootstanza import RootStanza
 
-from zxmpp.streams.turns import FromFilter, Item, Lane, Turn, recipient_of
+from zxmpp.streams.turns import Item, Lane, Passing, Turn, recipient_of
 
 __all__ = ["Backlog"]
 
@@ -63,7 +63,7 @@ class Backlog:
     def lane_for(self, item: Item) -> Lane | None:
         """Where `item` has to wait, if it has to."""
         data, use_filters = item
-        if not use_filters or not isinstance(data, StanzaBase) or type(item) is FromFilter:
+        if not use_filters or not isinstance(data, RootStanza) or type(item) is Passing:
             return None
         lane = self.lanes.get(recipient_of(data))
         if lane is None or (isinstance(data, Iq) and data.xml.get("type") == "get"):
@@ -78,13 +78,18 @@ class Backlog:
         self._parked -= 1
         return lane.items.popleft()
 
-    def clear(self) -> list[Item]:
-        """Empty and forget the lanes. What was in them."""
+    def empty(self) -> list[Item]:
+        """Empty the lanes. What was in them."""
         parked = [item for lane in self.lanes.values() for item in lane.items]
         for lane in self.lanes.values():
             lane.items.clear()
-        self.lanes.clear()
         self._parked = 0
+        return parked
+
+    def clear(self) -> list[Item]:
+        """Empty and forget the lanes. What was in them."""
+        parked = self.empty()
+        self.lanes.clear()
         return parked
 
     # -- the end --------------------------------------------------------------------------------

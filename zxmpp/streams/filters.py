@@ -34,7 +34,7 @@ from slixmpp.xmlstream.xmlstream import NotConnectedError
 
 from zxmpp.streams.backlog import Backlog
 from zxmpp.streams.serialising import serialise
-from zxmpp.streams.turns import TURN, FromFilter, Host, Item, Lane, Turn, steps
+from zxmpp.streams.turns import TURN, Host, Item, Lane, Passing, Turn, steps
 
 __all__ = ["Pump"]
 
@@ -58,6 +58,8 @@ class Pump:
         self._turn: Turn | None = None
         #: The task that has the pump now, and what wakes `run` to start another.
         self._task: asyncio.Task[None] | None = None
+        #: The task of `run`.
+        self._runner: asyncio.Task[Any] | None = None
         self._relief: asyncio.Future[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._writer = stream.writer
@@ -88,7 +90,7 @@ class Pump:
             turn.asked = True
             if turn in self.backlog.suspended:
                 self._relieve(turn)
-        return FromFilter((data, use_filters))
+        return Passing((data, use_filters))
 
     def reset(self) -> tuple[list[Item], list[Item]]:
         """The connection is gone. What waited behind slow filters, and what these had in hand."""
@@ -106,6 +108,7 @@ class Pump:
         """Pump until cancelled. A second call waits for the first to end."""
         async with self._one_at_a_time:
             loop = self._stream.loop
+            self._runner = asyncio.current_task()
             while True:
                 relief = self._relief = loop.create_future()
                 task = self._task = loop.create_task(self._work())
@@ -119,6 +122,12 @@ class Pump:
                         task.cancel()
                     await asyncio.wait([task], timeout=1)
                     raise
+
+    @property
+    def _stopping(self) -> bool:
+        """Whether `run` has ended or is about to, as when all tasks are cancelled."""
+        runner = self._runner
+        return runner is None or runner.done() or runner.cancelling() > 0
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.backlog.tasks.discard(task)
@@ -228,15 +237,21 @@ class Pump:
             if item is self._marked:
                 self.held_at_mark = self.backlog.ids()
                 self._marked = None
+            if self._stream.transport is None:
+                raise NotConnectedError
             self._stream.send_raw(data)
         except NotConnectedError:
             self._stream.not_written(item, "not-connected")
         except (Exception, asyncio.CancelledError) as error:
             if turn.reason:
                 return  # It is accounted for.
+            if turn.task.cancelling() and self._stopping:
+                turn.item = item
+                self._abandon(turn, "stopped")
+                return
             log.error("an outgoing filter, or what it made of a stanza, failed", exc_info=error)
             if turn.task.cancelling():
-                # By the filter, or by whoever ends all tasks: this one is to end.
+                # By the filter: this task is to end.
                 turn.item = item
                 self._abandon(turn, "filter-failed")
             else:
@@ -320,7 +335,12 @@ class Pump:
         if not turn.relieved:
             self._hand_over(turn)
         lane, turn.lane = turn.lane, None
-        if lane is not None:
+        if lane is not None and self._stopping:
+            # A task that begins while all are cancelled would be destroyed with its loop.
+            self.backlog.close(lane)
+            while lane.items:
+                self._stream.not_written(self.backlog.next(lane), "stopped")
+        elif lane is not None:
             task = self._stream.loop.create_task(self._send_lane(lane))
             self.backlog.tasks.add(task)
             task.add_done_callback(self._ended)

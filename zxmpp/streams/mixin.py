@@ -41,8 +41,10 @@ class StreamMixin(DispatchMixin, ParserMixin, SendingMixin):
         self._start_sending()
 
     def remove_stanza(self, stanza_class: type[StanzaBase]) -> None:
-        # The one stands for the other.
-        super().remove_stanza(ReceivedMessage if stanza_class is Message else stanza_class)
+        # The one stands for the other, unless that was removed before.
+        if stanza_class is Message and ReceivedMessage in self._XMLStream__root_stanza:
+            stanza_class = ReceivedMessage
+        super().remove_stanza(stanza_class)
 
     def reschedule_connection_attempt(self) -> asyncio.Future[Any] | None:
         if self.supervised:

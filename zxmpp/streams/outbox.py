@@ -36,15 +36,22 @@ class _Entry(Generic[T]):
 
 
 class Outbox(Generic[T]):
-    """`limit` items wait at most `age` seconds; at most `window` are unconfirmed.
+    """`limit` items wait at most `age` seconds; at most `window` are unconfirmed. While there is a
+    session, `burst` wait for the window.
 
     Items are compared by identity: give each its own object. Times come from the caller.
     """
 
     def __init__(
-        self, limit: int, age: float, window: int, give_up: Callable[[T, str], None]
+        self,
+        limit: int,
+        age: float,
+        window: int,
+        give_up: Callable[[T, str], None],
+        burst: int = 0,
     ) -> None:
         self.limit = limit
+        self.burst = burst
         self.age = age
         self.window = window
         self._give_up = give_up
@@ -88,10 +95,21 @@ class Outbox(Generic[T]):
             self._unconfirmed.append(entry)
             return True
         if len(self._waiting) >= self.limit:
-            # The oldest is the next to be too old, and nearest to being useless.
-            self._end(self._waiting.popleft(), "outbox-full")
+            self._make_room(destination)
         self._waiting.append(entry)
         return False
+
+    def _make_room(self, destination: str) -> None:
+        """For one more that waits. The oldest is the next to be too old, and nearest to being
+        useless."""
+        if self.open and destination in self._held:
+            held = [entry for entry in self._waiting if entry.destination in self._held]
+            if len(held) >= self.limit:
+                self._waiting.remove(held[0])
+                self._end(held[0], "outbox-full")
+                return
+        if len(self._waiting) >= (max(self.limit, self.burst) if self.open else self.limit):
+            self._end(self._waiting.popleft(), "outbox-full")
 
     def _waits(self, destination: str) -> bool:
         return any(entry.destination == destination for entry in self._waiting)
@@ -165,6 +183,31 @@ class Outbox(Generic[T]):
             self._end(entry, "in-doubt")
         while len(self._waiting) > self.limit:
             self._end(self._waiting.popleft(), "outbox-full")
+
+    def take_back(self, items: Iterable[T], also: Callable[[T], bool], now: float) -> None:
+        """The connection is gone, but not the session: of what was sent, `items` was not written
+        yet and waits again, with those of `items` that are not ours and for which `also` is true.
+        The rest stays unconfirmed."""
+        self.open = False
+        sent = {id(entry.item): entry for entry in self._unconfirmed}
+        again: list[_Entry[T]] = []
+        for item in items:
+            entry = sent.get(id(item))
+            if entry is not None:
+                self._unconfirmed.remove(entry)
+                again.append(entry)
+            elif also(item):
+                again.append(_Entry(item, "", now))
+        self._waiting.extendleft(reversed(again))
+        while len(self._waiting) > self.limit:
+            self._end(self._waiting.popleft(), "outbox-full")
+
+    def discard(self, unwanted: Callable[[T], bool]) -> int:
+        """Forget what waits and is `unwanted`. How many that were."""
+        kept = deque(entry for entry in self._waiting if not unwanted(entry.item))
+        discarded = len(self._waiting) - len(kept)
+        self._waiting = kept
+        return discarded
 
     def expire(self, now: float) -> None:
         """Give up what waited for longer than `age`."""

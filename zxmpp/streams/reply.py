@@ -22,7 +22,7 @@ from slixmpp.xmlstream import ElementBase, StanzaBase
 
 from zxmpp.event import HANDLED, Failure, StanzaEvent
 from zxmpp.streams.names import STANZA_ERRORS
-from zxmpp.streams.sending import clean_text
+from zxmpp.streams.writing import clean_text
 
 __all__ = ["Replies"]
 

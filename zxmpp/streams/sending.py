@@ -9,9 +9,10 @@ Rules:
 - The barrier is an IQ to the own server, `confirm_delay` after the first stanza that it is to
   confirm, or at once when half the window is used; only one is under way. Nothing is sent when
   nothing is unconfirmed.
-- Presence that says who is available is not kept: a session begins with a fresh one.
-- Where XEP-0198 resumes the stream, it sends again what was not acknowledged; the outbox then keeps
-  quiet, and speaks up when the resumption fails.
+- Presence that says who is available is not kept: a new session begins with a fresh one.
+- Where XEP-0198 may resume the session, what was not written yet waits, presence too, and what was
+  written is left to XEP-0198, which sends it again, before anything else. The outbox speaks up when
+  the resumption fails.
 """
 
 from __future__ import annotations
@@ -22,45 +23,28 @@ import os
 import uuid
 import xml.etree.ElementTree as ET
 from asyncio import TimerHandle
-from collections.abc import Callable
+from collections.abc import Collection
 from functools import cached_property
 from itertools import count
 from typing import Any
 
-from msgspec import Struct
-from slixmpp.stanza import Iq, Message, Presence
+from slixmpp.stanza import Iq, Message
 from slixmpp.stanza.rootstanza import RootStanza
 
 from zxmpp.streams.filters import Pump
+from zxmpp.streams.kinds import is_state, name_given_up, negotiates
 from zxmpp.streams.matching import QuietHandler
 from zxmpp.streams.outbox import Outbox
-from zxmpp.streams.turns import Item
-from zxmpp.streams.writing import WritingMixin, clean_text
+from zxmpp.streams.turns import Item, Passing
+from zxmpp.streams.writing import WritingMixin
 
-__all__ = ["GivenUp", "ProbeHandler", "SendingMixin", "clean_text"]
+__all__ = ["ProbeHandler", "SendingMixin"]
 
 log = logging.getLogger(__name__)
-
-#: Presence of these types tells a state; the others are requests about subscriptions.
-_STATES = frozenset({None, "unavailable", "probe", "error"})
 
 _PING = "{urn:xmpp:ping}ping"
 #: A component asks itself, through the server: this must look like no request of anybody else.
 _ECHO = "{urn:zxmpp:probe}probe"
-
-
-class GivenUp(Struct, frozen=True):
-    """A stanza that will not be sent (or, if `in-doubt`, perhaps was not). Never its content."""
-
-    id: str
-    to: str
-    #: ``message``, ``presence``, ``iq``, or ``text`` for what was sent as a string.
-    name: str
-    type: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name} id={self.id or '-'} to={self.to or '-'} type={self.type or '-'}"
 
 
 class ProbeHandler(QuietHandler):
@@ -96,9 +80,10 @@ class SendingMixin(WritingMixin):
     filter_patience: float = 1.0
     #: Seconds after which a filter is cancelled and its stanza given up.
     filter_timeout: float = 60.0
-    #: The most stanzas that slow filters have in hand, or that wait behind them.
-    filter_backlog: int = 500
-    #: The most that waits in the queue, besides what the outbox keeps, while the server is slow.
+    #: The most stanzas that slow filters have in hand, or that wait behind them. More than
+    #: `send_window`, or what one burst sends would find no room.
+    filter_backlog: int = 2000
+    #: The most that waits for a slow server during a session: in the outbox, and besides it.
     queue_limit: int = 10_000
     #: Seconds in which stanzas gather before a barrier confirms them all.
     confirm_delay: float = 0.25
@@ -108,6 +93,8 @@ class SendingMixin(WritingMixin):
     #: When it was sent, by the loop's clock.
     probe_since: float = 0.0
     _probe_covers: int = 0
+    #: Whether we have ended the stream on this connection.
+    _ending: bool = False
     _confirm_timer: TimerHandle | None = None
     _expiry_timer: TimerHandle | None = None
     _token: str = ""
@@ -115,7 +102,9 @@ class SendingMixin(WritingMixin):
     @cached_property
     def outbox(self) -> Outbox[Item]:
         """What waits to be sent and what was sent lately."""
-        return Outbox(self.outbox_limit, self.outbox_age, self.send_window, self._give_up)
+        return Outbox(
+            self.outbox_limit, self.outbox_age, self.send_window, self._give_up, self.queue_limit
+        )
 
     @cached_property
     def pump(self) -> Pump:
@@ -136,17 +125,21 @@ class SendingMixin(WritingMixin):
             self._enqueue(item)
             return
         online = self._session_started
-        if not online and isinstance(data, Iq) and _negotiates(data):
-            self._enqueue(item)
+        if not online and isinstance(data, Iq) and negotiates(data):
+            self._enqueue(Passing(item))
+            return
+        if not online and not use_filters and self._resends():
+            self.waiting_queue.put_nowait(item)
             return
         destination = ""
-        if isinstance(data, Presence) and data.xml.get("type") in _STATES:
+        if is_state(item):
             if online:
                 self._enqueue(item)
-            else:
+                return
+            if self.end_session_on_disconnect:
                 self.not_sent["presence-offline"] += 1
                 self.event("stanza_not_sent", data)
-            return
+                return
         if isinstance(data, Message):
             destination = data.xml.get("to", "").partition("/")[0]
         if self.outbox.put(item, self.loop.time(), destination):
@@ -161,6 +154,11 @@ class SendingMixin(WritingMixin):
     def new_id(self) -> str:
         # As long and as random as slixmpp's, which makes a UUID of it first.
         return os.urandom(16).hex()
+
+    def _resends(self) -> bool:
+        """Whether XEP-0198 has resumed the session, and sends again what was not acknowledged."""
+        plugin: Any = self.plugin.get("xep_0198", None)
+        return plugin is not None and bool(plugin.enabled_in)
 
     def _enqueue(self, item: Item) -> None:
         """Queue what the outbox does not keep."""
@@ -193,28 +191,58 @@ class SendingMixin(WritingMixin):
             left = max(0.0, wait - (self.loop.time() - began))
             await super().disconnect(left, reason)
 
+    async def _end_stream_wait(self, wait: float = 2, reason: str | None = None) -> None:
+        self._ending = True
+        await super()._end_stream_wait(wait, reason)
+
+    def connection_made(self, transport: Any, send_event: bool = True) -> None:
+        self._ending = False
+        super().connection_made(transport, send_event)
+
     def _set_session_start(self, event: Any) -> None:
         super()._set_session_start(event)
         outbox = self.outbox
-        # Only after a resumption (XEP-0198) is there anything left here; it was sent again.
-        outbox.confirm(outbox.sent)
+        # Only after a resumption (XEP-0198) is there anything left here; it was sent again, unless
+        # a filter still has it.
+        outbox.confirm(outbox.sent, self.pump.backlog.ids())
         outbox.open = True
         self.flush()
 
     def _reset_sendq(self) -> None:
+        unwritten = self._take_back_queue()
+        super()._reset_sendq()
+        parked, stopped = self.pump.reset()
+        unwritten += parked
+        self._count_states(sum(map(is_state, [*unwritten, *stopped])))
+        self._confirm_at_end({id(item) for item in [*unwritten, *stopped]})
+        self.outbox.lost(unwritten)
+        self.outbox.discard(is_state)
+        self._plan_expiry()
+
+    def _confirm_at_end(self, held: Collection[int]) -> None:
+        if self._ending and self.disconnect_reason == "End of stream":
+            # It was after all the rest that the server read our end, and answered it with its own.
+            self.outbox.confirm(self.outbox.sent, held)
+
+    def _count_states(self, number: int) -> None:
+        if number:
+            self.not_sent["presence-offline"] += number
+
+    def _take_back_queue(self) -> list[Item]:
         queue = self.waiting_queue
         unwritten: list[Item] = []
         while not queue.empty():
             unwritten.append(queue.get_nowait())
             # slixmpp leaves this out, so that queue.join() would hang for ever.
             queue.task_done()
-        super()._reset_sendq()
-        parked, stopped = self.pump.reset()
-        unwritten += parked
-        for data, _ in [*unwritten, *stopped]:
-            if isinstance(data, Presence) and data.xml.get("type") in _STATES:
-                self.not_sent["presence-offline"] += 1
-        self.outbox.lost(unwritten)
+        return unwritten
+
+    def _await_resumption(self) -> None:
+        """The connection is gone, not yet the session: what is not written waits."""
+        # What waits behind a slow filter came before what is queued for the same recipient.
+        unwritten = [*self.pump.backlog.empty(), *self._take_back_queue()]
+        self.outbox.take_back(unwritten, is_state, self.loop.time())
+        self._confirm_at_end(self.pump.backlog.ids())
         self._plan_expiry()
 
     def connection_lost(self, exception: BaseException | None) -> None:
@@ -222,10 +250,15 @@ class SendingMixin(WritingMixin):
         self._session_started = False
         self.outbox.open = False
         self._forget_barrier()
+        if not self.end_session_on_disconnect:
+            self._await_resumption()
         super().connection_lost(exception)
 
     def _session_over(self, event: Any) -> None:
-        self.outbox.lost()
+        # There is something left to do if XEP-0198 could have resumed the session, and did not.
+        parked, _ = self.pump.reset()
+        self.outbox.lost(parked)
+        self._count_states(self.outbox.discard(is_state))
         self.outbox.open = self._session_started
 
     # -- the outbox -----------------------------------------------------------------------------
@@ -247,22 +280,16 @@ class SendingMixin(WritingMixin):
 
     def not_written(self, item: Item, reason: str) -> None:
         """The pump will not write `item`."""
-        if reason in ("filtered-out", "not-connected"):
-            # On purpose, or while XEP-0198 (which has it) may still resume the session.
+        if reason == "filtered-out":
             self.not_sent[reason] += 1
-            if reason == "filtered-out":
-                self.outbox.withdraw(item)
+            self.outbox.withdraw(item)
         elif not self.outbox.withdraw(item, reason):
             self.not_sent[reason] += 1
-            self._give_up(item, reason)
+            if reason != "not-connected" or isinstance(item[0], RootStanza):
+                self._give_up(item, reason)
 
     def _give_up(self, item: Item, reason: str) -> None:
-        data = item[0]
-        if isinstance(data, str):
-            given_up = GivenUp("", "", "text", "", reason)
-        else:
-            get = data.xml.get
-            given_up = GivenUp(get("id", ""), get("to", ""), data.name, get("type", ""), reason)
+        given_up = name_given_up(item, reason)
         log.warning("%s: given up (%s): %s", self.boundjid, reason, given_up)
         self.event("stanza_given_up", given_up)
 
@@ -327,12 +354,3 @@ class SendingMixin(WritingMixin):
         if self._confirm_timer is not None:
             self._confirm_timer.cancel()
             self._confirm_timer = None
-
-
-def _negotiates(iq: Iq) -> bool:
-    """Whether `iq` belongs to the log-in: slixmpp's own list."""
-    check: Callable[..., Any] = iq.get_plugin
-    return any(
-        name in iq.plugin_attrib_map and check(name, check=True) is not None
-        for name in ("bind", "session", "register")
-    )

@@ -21,11 +21,11 @@ from slixmpp.xmlstream import StanzaBase
 
 from zxmpp.event import Event, Failure, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.streams.arrival import Arrivals, RoomBook
+from zxmpp.streams.kinds import GivenUp
 from zxmpp.streams.live import Edits, Features, LiveMessage
 from zxmpp.streams.matching import QuietHandler
 from zxmpp.streams.messages import ReceivedMessage
 from zxmpp.streams.reply import Replies
-from zxmpp.streams.sending import GivenUp
 
 __all__ = ["Sink", "StreamSource", "Wants"]
 

@@ -18,14 +18,15 @@ from slixmpp.xmlstream import StanzaBase
 
 from zxmpp.streams.writing import Writer
 
-__all__ = ["TURN", "FromFilter", "Host", "Item", "Lane", "Turn", "recipient_of", "steps"]
+__all__ = ["TURN", "Host", "Item", "Lane", "Passing", "Turn", "recipient_of", "steps"]
 
 #: What the pump takes: a stanza or text, and whether the outgoing filters see it.
 Item: TypeAlias = "tuple[Any, bool]"
 
 
-class FromFilter(tuple[Any, bool]):
-    """An `Item` that was sent from within a filter, which may wait for what comes of it."""
+class Passing(tuple[Any, bool]):
+    """An `Item` that does not wait for slow filters: it was sent from within one, which may wait for
+    what comes of it, or belongs to the log-in."""
 
     __slots__ = ()
 
