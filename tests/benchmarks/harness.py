@@ -20,15 +20,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from typing import NamedTuple
 
 import zmq
 
 from zxmpp.testing.servers.process import tied_to_this_process
 
-__all__ = ["LIMIT", "Rounds", "child", "cpu_seconds", "options", "report"]
+__all__ = [
+    "LIMIT", "WINDOW", "Measured", "Rounds", "child", "cpu_seconds", "measure_load", "options", "report",
+]  # fmt: skip
 
 #: Seconds after which something is broken.
 LIMIT = 30
+#: Requests that a load keeps under way.
+WINDOW = 100
 
 
 def options(description: str, *, servers: bool = False) -> argparse.Namespace:
@@ -68,6 +73,33 @@ def child(
 def cpu_seconds(pid: int) -> float:
     """The processor time that a process, all its threads, has taken: clock_getcpuclockid(3)."""
     return time.clock_gettime(~pid << 3 | 2)
+
+
+class Measured(NamedTuple):
+    """What a load of requests showed."""
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    #: Of the process that is looked at, per request.
+    cpu_us: float
+    #: The median with one request at a time.
+    alone_ms: float
+
+
+def measure_load(load: Callable[[float, int], list[float]], pid: int, seconds: float) -> Measured:
+    """``load(seconds, window)`` keeps `window` requests under way and says how long each took; `pid`
+    is the process whose CPU counts."""
+    load(seconds / 4, WINDOW)
+    cpu, began = cpu_seconds(pid), time.perf_counter()
+    trips = load(seconds, WINDOW)
+    took, cpu = time.perf_counter() - began, cpu_seconds(pid) - cpu
+    alone = load(seconds / 4, 1)
+    cuts = statistics.quantiles(trips, n=100)
+    return Measured(
+        len(trips) / took, cuts[49] * 1e3, cuts[98] * 1e3, cpu / len(trips) * 1e6,
+        statistics.median(alone) * 1e3,
+    )  # fmt: skip
 
 
 class Rounds:

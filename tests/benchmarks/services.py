@@ -41,10 +41,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from shutil import which
-from typing import Any, NamedTuple
+from typing import Any
 
 import zmq
-from harness import LIMIT, Rounds, child, cpu_seconds, options, report
+from harness import LIMIT, WINDOW, Measured, Rounds, child, measure_load, options, report
 from service_peers import queues
 
 from zxmpp.testing.servers import Prosody
@@ -52,19 +52,8 @@ from zxmpp.testing.servers.clients import login
 from zxmpp.testing.servers.ports import free_port
 
 PEERS = Path(__file__).with_name("service_peers")
-WINDOW = 100
 ZMQ_KINDS = ("plain", "credit", "balancer", "mdp_balancer", "proxy")
 MDP = [b"", b"MDPC01", b"echo"]
-
-
-class Measured(NamedTuple):
-    rate: float
-    p50_ms: float
-    p99_ms: float
-    #: Of the broker, per request.
-    cpu_us: float
-    #: The median with one request at a time.
-    alone_ms: float
 
 
 def peer(script: str, *arguments: str, ready: bool = False, **environment: str) -> Any:
@@ -111,18 +100,6 @@ class Candidate(ABC):
     @abstractmethod
     def load(self, seconds: float, window: int) -> list[float]:
         """Keep `window` requests under way; the seconds that each took."""
-
-    def measure(self, seconds: float) -> Measured:
-        self.load(seconds / 4, WINDOW)
-        cpu, began = cpu_seconds(self.broker), time.perf_counter()
-        trips = self.load(seconds, WINDOW)
-        took, cpu = time.perf_counter() - began, cpu_seconds(self.broker) - cpu
-        alone = self.load(seconds / 4, 1)
-        cuts = statistics.quantiles(trips, n=100)
-        return Measured(
-            len(trips) / took, cuts[49] * 1e3, cuts[98] * 1e3, cpu / len(trips) * 1e6,
-            statistics.median(alone) * 1e3,
-        )  # fmt: skip
 
 
 class OnZeroMQ(Candidate):
@@ -267,7 +244,9 @@ def run_services(
 
             def run(name: str, measured: dict[str, list[Measured]] = measured) -> float:
                 candidates[name].wake()
-                measured[name].append(candidates[name].measure(seconds))
+                measured[name].append(
+                    measure_load(candidates[name].load, candidates[name].broker, seconds)
+                )
                 candidates[name].rest()
                 return measured[name][-1].rate
 

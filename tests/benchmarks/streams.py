@@ -28,13 +28,12 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from harness import Rounds, child, cpu_seconds, options, report
+from harness import Measured, Rounds, child, measure_load, options, report
 from stream_peers.candidates import KINDS
 from stream_peers.driver import Driver
 
@@ -49,7 +48,6 @@ CASES = (
 BARE = ("message_in", "single_in", "presence_in")
 PENDING = (100, 1000)
 COMMANDS = (1, 1000)
-WINDOW = 100
 
 
 def run_memory(
@@ -118,29 +116,6 @@ def run_memory(
     figures["stock_pending_1000_vs_0"] = rates.ratio("stock_0_message_in", "stock_0_pending_1000")
 
 
-class Measured(NamedTuple):
-    rate: float
-    p50_ms: float
-    p99_ms: float
-    #: Of the component's process, per message.
-    cpu_us: float
-    #: The median with one message at a time.
-    alone_ms: float
-
-
-def measure_echo(driver: Driver, jid: str, pid: int, seconds: float) -> Measured:
-    driver.load(jid, seconds / 4, WINDOW)
-    cpu, began = cpu_seconds(pid), time.perf_counter()
-    trips = driver.load(jid, seconds, WINDOW)
-    took, cpu = time.perf_counter() - began, cpu_seconds(pid) - cpu
-    alone = driver.load(jid, seconds / 4, 1)
-    cuts = statistics.quantiles(trips, n=100)
-    return Measured(
-        len(trips) / took, cuts[49] * 1e3, cuts[98] * 1e3, cpu / len(trips) * 1e6,
-        statistics.median(alone) * 1e3,
-    )  # fmt: skip
-
-
 def run_echo(
     kind_of_server: type[Server], seconds: float, rounds: int, figures: dict[str, object],
     ratios: dict[str, float],
@@ -163,11 +138,11 @@ def run_echo(
                       str(server.component_port), ready=True, ZXMPP_ECHO_SECRET=components[jid])
             )  # fmt: skip
 
-            def measure() -> float:
-                measured[name].append(measure_echo(driver, jid, process.pid, seconds))
+            def once() -> float:
+                measured[name].append(measure_load(partial(driver.load, jid), process.pid, seconds))
                 return measured[name][-1].rate
 
-            return measure
+            return once
 
         rates = Rounds({name: candidate(name) for name in names}, rounds)
     for name, values in measured.items():

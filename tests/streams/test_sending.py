@@ -173,7 +173,7 @@ async def test_what_a_slow_filter_holds_up_is_not_confirmed(client: Line) -> Non
     assert client.xmpp.outbox.unconfirmed == 1
     held.set()
     async with asyncio.timeout(5):
-        while client.xmpp._has_slow_filters():
+        while client.xmpp.pump.backlog.busy:
             await asyncio.sleep(0.01)
     assert bodies(await client.sent()) == ["slow"]
     client.xmpp.probe()
@@ -275,7 +275,7 @@ async def test_what_a_slow_filter_holds_up_is_not_written_to_the_next_connection
     client.xmpp.add_filter("out", slow)
     stuck = say(client, "stuck")
     async with asyncio.timeout(5):
-        while not client.xmpp._has_slow_filters():
+        while not client.xmpp.pump.backlog.busy:
             await asyncio.sleep(0.05)
     client.lose()
     assert seen == [(stuck["id"], "in-doubt")]

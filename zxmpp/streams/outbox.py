@@ -90,9 +90,7 @@ class Outbox(Generic[T]):
             # What waits for the same destination goes first, even if it could go by now.
             and not (self._waiting and self._waits(destination))
         ):
-            self.sent += 1
-            entry.number = self.sent
-            self._unconfirmed.append(entry)
+            self._hand_over(entry)
             return True
         if len(self._waiting) >= self.limit:
             self._make_room(destination)
@@ -181,8 +179,7 @@ class Outbox(Generic[T]):
         self._waiting.extendleft(reversed(again))
         for entry in doubtful:
             self._end(entry, "in-doubt")
-        while len(self._waiting) > self.limit:
-            self._end(self._waiting.popleft(), "outbox-full")
+        self._trim()
 
     def take_back(self, items: Iterable[T], also: Callable[[T], bool], now: float) -> None:
         """The connection is gone, but not the session: of what was sent, `items` was not written
@@ -199,6 +196,10 @@ class Outbox(Generic[T]):
             elif also(item):
                 again.append(_Entry(item, "", now))
         self._waiting.extendleft(reversed(again))
+        self._trim()
+
+    def _trim(self) -> None:
+        """Give up the oldest of what is too many for a time without a session."""
         while len(self._waiting) > self.limit:
             self._end(self._waiting.popleft(), "outbox-full")
 

@@ -334,9 +334,6 @@ class SendingMixin(WritingMixin):
         self.flush()
         self.event("stanzas_confirmed")
 
-    def _has_slow_filters(self) -> bool:
-        return self.pump.backlog.busy
-
     def _plan_barrier(self) -> None:
         unconfirmed = self.outbox.unconfirmed
         if not unconfirmed or self.probe_id or not self._session_started:
