@@ -10,7 +10,7 @@ import pytest
 from slixmpp.xmlstream import ET, ElementBase
 
 from zxmpp.event import HANDLED, Event, Failure, Lifecycle, LifecycleEvent, StanzaEvent
-from zxmpp.streams.rooms import Room, RoomState
+from zxmpp.streams.room import Occupant, Room, RoomState
 from zxmpp.streams.source import StreamSource
 
 from .conftest import Line
@@ -26,7 +26,11 @@ class Book:
         self.room = Room(ROOM, "bot")
         self.room.state = RoomState.JOINED
         self.room.live = True
-        self.room.occupants = {"Alice": "alice@localhost", "Masked": "", "bot": ""}
+        self.room.occupants = {
+            "Alice": Occupant("alice@localhost", "owner", "id-a"),
+            "Masked": Occupant("", "member", "id-m"),
+            "bot": Occupant(),
+        }
         self.seen: list[str] = []
 
     def get(self, jid: str) -> Room | None:

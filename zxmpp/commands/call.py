@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from zxmpp.commands.roles import Who, who_of
 from zxmpp.event import StanzaEvent
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ class Call(Struct, frozen=True, eq=False):
     def sender(self) -> str:
         """The verified bare JID of the caller; the occupant JID where the room hides it."""
         return self.event.sender
+
+    @property
+    def who(self) -> Who:
+        """The caller, as roles see it."""
+        return who_of(self.event)
 
     @property
     def room(self) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from zxmpp.commands.call import Call
+from zxmpp.commands.roles import Member, Roles, Who, who_of
 from zxmpp.commands.signature import Signature
 from zxmpp.errors import PluginError, UserError
 from zxmpp.event import Failure, StanzaEvent
@@ -70,11 +71,10 @@ class Commands:
     """The commands of an app, by name."""
 
     def __init__(
-        self, pipeline: Pipeline, prefix: str, roles: Mapping[str, Collection[str]]
+        self, pipeline: Pipeline, prefix: str, roles: Mapping[str, Iterable[Member]]
     ) -> None:
         self.prefix = prefix
-        self._roles: dict[str, frozenset[str]] = {}
-        self.set_roles(roles)
+        self.roles = Roles(roles)
         self._by_name: dict[str, Command] = {}
         owner = pipeline.owner("commands")
         self._unknown = Route(
@@ -93,11 +93,6 @@ class Commands:
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def set_roles(self, roles: Mapping[str, Collection[str]]) -> None:
-        """Who is in which role from now on. A role that is gone has no members."""
-        gone = dict.fromkeys(self._roles, frozenset[str]())
-        self._roles = gone | {role: frozenset(members) for role, members in roles.items()}
-
     def get(self, name: str) -> Command | None:
         return self._by_name.get(name)
 
@@ -115,8 +110,8 @@ class Commands:
                 f"plugin {owner.name}: command {name!r} belongs to plugin {taken.owner.name} "
                 f"already; give it another name with @command({name + '2'!r})"
             )
-        if role and role not in self._roles:
-            known = ", ".join(sorted(self._roles)) or "none"
+        if role and role not in self.roles:
+            known = ", ".join(self.roles) or "none"
             raise PluginError(
                 f"plugin {owner.name}: command {name!r} wants the role {role!r}, which the "
                 f"configuration does not have (it has {known}); add it under [roles]"
@@ -129,13 +124,13 @@ class Commands:
         if self._by_name.get(command.name) is command:
             del self._by_name[command.name]
 
-    def may(self, sender: str, command: Command) -> bool:
-        """Whether the verified identity `sender` may use `command`."""
-        return not command.role or sender in self._roles[command.role]
+    def may(self, who: Who, command: Command) -> bool:
+        """Whether `who` may use `command`."""
+        return not command.role or self.roles.holds(who, command.role)
 
-    def visible(self, sender: str) -> list[Command]:
-        """The commands that `sender` may use, by name."""
-        return [command for command in self if self.may(sender, command)]
+    def visible(self, who: Who) -> list[Command]:
+        """The commands that `who` may use, by name."""
+        return [command for command in self if self.may(who, command)]
 
     def _name_in(self, event: StanzaEvent) -> str:
         words = event.body[len(self.prefix) :].split(None, 1)
@@ -143,7 +138,7 @@ class Commands:
 
     def _select(self, event: StanzaEvent) -> Route | None:
         command = self._by_name.get(self._name_in(event))
-        if command is not None and self.may(event.sender, command):
+        if command is not None and self.may(who_of(event), command):
             return command.route
         return None if event.room or not self._name_in(event) else self._unknown
 
@@ -152,7 +147,7 @@ class Commands:
         if len(name) > MAX_NAME:
             # Neither compared with all names nor sent back whole.
             raise UserError(f"There is no command {self.prefix}{name[:MAX_NAME]}...")
-        known = [command.name for command in self.visible(event.sender)]
+        known = [command.name for command in self.visible(who_of(event))]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {self.prefix}{near[0]}?" if near else ""
         if not hint and "help" in known:

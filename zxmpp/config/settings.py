@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from zxmpp.commands.roles import Member
 from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.sockets import SocketSettings
 from zxmpp.streams import StreamSettings
@@ -113,8 +114,8 @@ class Settings(Struct, frozen=True):
     pipeline: PipelineSettings = PipelineSettings()
     guards: GuardSettings = GuardSettings()
     commands: CommandSettings = CommandSettings()
-    #: Role -> bare JIDs, compared whole.
-    roles: dict[str, list[str]] = {}
+    #: Role -> who holds it, see `zxmpp.commands.Roles`.
+    roles: dict[str, list[Member]] = {}
     streams: dict[str, StreamSettings] = {}
     sockets: dict[str, SocketSettings] = {}
     #: None: this bot has no broker.
