@@ -53,7 +53,8 @@ def who_of(event: StanzaEvent) -> Who:
 
 
 class RoomMember(Struct, frozen=True, forbid_unknown_fields=True):
-    """An entry of a role that is a table: whoever is that in that room, while speaking there."""
+    """An entry of a role that is a table: whoever is that in that room, while speaking there; nobody
+    if it says neither."""
 
     #: The bare JID of the room. The bot must be in it.
     room: str
@@ -71,8 +72,8 @@ class RoomMember(Struct, frozen=True, forbid_unknown_fields=True):
         for each in given:
             if each not in AFFILIATIONS:
                 raise ValueError(f"affiliation is of {', '.join(AFFILIATIONS)}, not {each!r}")
-        if bool(given) == bool(self.occupant_id):
-            raise ValueError("affiliation or occupant_id says who in the room: give one of them")
+        if given and self.occupant_id:
+            raise ValueError("affiliation and occupant_id exclude each other; write two entries")
         msgspec.structs.force_setattr(self, "room", str(jid.bare))
         msgspec.structs.force_setattr(self, "affiliation", given)
 

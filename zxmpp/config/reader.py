@@ -128,7 +128,12 @@ class Reading:
                     )
                 else:
                     member = self._member(entry, where, (*path, index))
-                if member is not None:
+                if isinstance(member, RoomMember) and not (
+                    member.affiliation or member.occupant_id
+                ):
+                    text = f"{where}: a room needs affiliation or occupant_id, which say who there"
+                    self.add((*path, index), where, text)
+                elif member is not None:
                     roles[role].append(member)
         return roles
 
