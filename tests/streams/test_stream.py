@@ -36,7 +36,12 @@ class Host(Server):
         while data := (await reader.read(65536)).decode():
             for name, attributes, inner in re.findall(r"<(\w+)([^>]*[^/])>(.*?)</\1>", data):
                 get = dict(re.findall(r"(\w+)=\"([^\"]*)\"", attributes)).get
-                if name == "iq":
+                if name == "iq" and get("to") == ROOM:
+                    writer.write(
+                        f"<iq type='result' from='{ROOM}' to='{get('from')}' "
+                        f"id='{get('id')}'/>".encode()
+                    )
+                elif name == "iq":
                     writer.write(f"<iq type='get' from='bot.localhost' id='{get('id')}'/>".encode())
                 elif name == "presence":
                     writer.write(
@@ -123,6 +128,9 @@ async def test_lost_and_back(host: Host, make: Callable[..., Stream], events: li
     stream = make(events, rooms=[ROOM])
     stream.start()
     await ready(stream)
+    (room,) = stream.rooms
+    assert room.asked is not None
+    await asyncio.wait([room.asked], timeout=LIMIT_S)
     await host.stop()
     async with asyncio.timeout(LIMIT_S):
         while stream.online.is_set():
