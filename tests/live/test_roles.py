@@ -22,12 +22,12 @@ _numbers = count(1)
 
 class Ops(Plugin):
     @command(role="ops")
-    def wipe(self) -> str:
-        return "wiped"
+    def wipe(self, number: int) -> str:
+        return f"wiped {number}"
 
     @command
-    def ping(self) -> str:
-        return "pong"
+    def ping(self, number: int) -> str:
+        return f"pong {number}"
 
 
 class Person:
@@ -50,15 +50,15 @@ class Person:
 
     async def may(self) -> bool:
         """Whether !wipe is answered before what is said after it."""
-        while not self.heard.empty():
-            self.heard.get_nowait()
-        for body in ("!wipe", "!ping"):
+        number = next(_numbers)
+        for body in (f"!wipe {number}", f"!ping {number}"):
             self.xmpp.send_message(JID(self.room), body, mtype="groupchat")
+        may = False
         async with asyncio.timeout(LIMIT):
-            said = await self.heard.get()
-            if said == "wiped":
-                assert await self.heard.get() == "pong"
-        return said == "wiped"
+            # What others were answered is heard, too.
+            while (said := await self.heard.get()) != f"pong {number}":
+                may = may or said == f"wiped {number}"
+        return may
 
     async def affiliate(self, jid: str, affiliation: str) -> None:
         """Set it, and wait until the server has done so."""
