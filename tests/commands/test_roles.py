@@ -62,6 +62,7 @@ def test_who_holds_what(who: Who, roles: set[str]) -> None:
         Who("m@evil.net@example.net"),
         Who("x@example.net/nick"),
         Who("example.net/nick"),
+        Who("evil.net/m@example.net"),
         Who("alice@example.org/phone"),
         Who(f"{ROOM}/alice@example.org"),
         Who(f"{ROOM}/@local"),

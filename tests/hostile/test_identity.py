@@ -192,7 +192,7 @@ async def test_those_who_may(wide: TestBot) -> None:
 @pytest.mark.parametrize(
     "sender",
     ["m@example.org.evil.net/x", "m@sub.example.org/x", "m@xexample.org/x", "example.org@evil.net/x",
-     "m@evil.net/m@example.org", "evil.net/example.org", "m@example.org@evil.net", "@example.org",
+     "m@evil.net/m@example.org", "evil.net/m@example.org", "m@example.org@evil.net", "@example.org",
      "m@example.org."],
 )  # fmt: skip
 async def test_no_other_domain(wide: TestBot, sender: str) -> None:

@@ -244,6 +244,15 @@ async def test_requests_and_presence_from_occupants(ear: Ear) -> None:
         assert (event.affiliation, event.occupant_id) == ("", "")
 
 
+async def test_who_comes_under_a_nick_is_not_who_had_it(ear: Ear) -> None:
+    ear.book.see = lambda room, nick, xml: room.note(nick, xml)  # type: ignore[assignment]
+    event = ear.hear(
+        f"<presence from='{ROOM}/Alice'><x xmlns='http://jabber.org/protocol/muc#user'>"
+        "<item affiliation='none' jid='mallory@localhost/x'/></x></presence>"
+    )
+    assert (event.sender, event.affiliation) == ("mallory@localhost", "none")
+
+
 async def test_before_we_are_in_all_is_history(ear: Ear) -> None:
     ear.book.room.live = False
     assert "history" in ear.hear(message(from_=f"{ROOM}/Alice", type="groupchat")).marks
