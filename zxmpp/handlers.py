@@ -17,6 +17,7 @@ import logging
 import types
 from collections import Counter
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Callable,
     Coroutine,
@@ -26,6 +27,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from time import perf_counter
 from types import CoroutineType
@@ -36,7 +38,7 @@ from zxmpp.event import Event, Failure, Source, StanzaEvent
 from zxmpp.failures import failure_of
 from zxmpp.lanes import Lanes, Rest
 
-__all__ = ["CURRENT", "FREE", "MAX_REPLIES", "Job", "Owner", "Route", "Runner"]
+__all__ = ["CURRENT", "FREE", "MAX_REPLIES", "Job", "Owner", "Route", "Runner", "off_the_clock"]
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +53,30 @@ FREE = "free"
 #: The stanza that is being handled here, for what a handler does on behalf of its sender.
 CURRENT: ContextVar[StanzaEvent | None] = ContextVar("zxmpp current stanza", default=None)
 
+#: The time limit of the handler that runs here, once it has suspended.
+_LIMIT: ContextVar[asyncio.Timeout | None] = ContextVar("zxmpp time limit", default=None)
+
 Handler: TypeAlias = Callable[[Any], Any]
 Job: TypeAlias = "tuple[Route, Event]"
+
+
+@asynccontextmanager
+async def off_the_clock() -> AsyncGenerator[None, None]:
+    """The time limit of the handler that runs here stands still inside: what waits there has a limit
+    of its own."""
+    if _LIMIT.get() is None:
+        await asyncio.sleep(0)  # a handler has its limit from its second step on
+    limit, loop = _LIMIT.get(), asyncio.get_running_loop()
+    due = None if limit is None else limit.when()
+    if limit is None or due is None:
+        yield
+        return
+    left = due - loop.time()
+    limit.reschedule(None)
+    try:
+        yield
+    finally:
+        limit.reschedule(loop.time() + left)
 
 
 class Owner:
@@ -97,7 +121,7 @@ class Route:
         accept: Iterable[str] = (),
         select: Callable[[Any], Route | None] | None = None,
         batch: bool = False,
-        report: Callable[[Failure], Any] | None = None,
+        report: Callable[[Any, Failure], Any] | None = None,
     ) -> None:
         self.owner = owner
         self.handler = handler
@@ -211,6 +235,7 @@ class Runner:
         CURRENT.set(event if isinstance(event, StanzaEvent) else None)
         try:
             async with asyncio.timeout(limit) as deadline:
+                _LIMIT.set(deadline)
                 result = await self._steps(route, work, waits_for, first)
             if result is not None or event.source.owes_answer:
                 event.source.answer(event, result)
@@ -229,6 +254,7 @@ class Runner:
         except (Exception, SystemExit) as error:
             self._fail(route, event, error)
         finally:
+            _LIMIT.set(None)
             self._end()
 
     @types.coroutine
@@ -324,7 +350,7 @@ class Runner:
     def tell(self, route: Route | None, event: Event, failure: Failure) -> None:
         try:
             if route is not None and route.report is not None:
-                event.source.answer(event, route.report(failure))
+                event.source.answer(event, route.report(event, failure))
             elif not event.source.fail(event, failure):
                 self.counts["failure-untold"] += 1
         except Exception:

@@ -27,11 +27,11 @@ def call(text: str = "") -> Call:
     event = StanzaEvent(
         FakeSource(), ("message",), "alice@localhost", "lane", None, "message", "chat", "", ""
     )
-    return Call(event, "cmd", text)
+    return ChatCall(event, COMMAND, text)
 
 
 def bind(function: Any, text: str) -> Any:
-    args, named = Signature(function, "!cmd").bind(text, call(text))
+    args, named = Signature(function, "!cmd").bind(Line(text), call(text))
     return function(*args, **named)
 
 
