@@ -38,7 +38,17 @@ from zxmpp.event import Event, Failure, Source, StanzaEvent
 from zxmpp.failures import failure_of
 from zxmpp.lanes import Lanes, Rest
 
-__all__ = ["CURRENT", "FREE", "MAX_REPLIES", "Job", "Owner", "Route", "Runner", "off_the_clock"]
+__all__ = [
+    "CURRENT",
+    "FREE",
+    "MAX_REPLIES",
+    "Job",
+    "Owner",
+    "Route",
+    "Runner",
+    "TooManyReplies",
+    "off_the_clock",
+]
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +99,14 @@ class Owner:
         self.counts: Counter[str] = Counter()
         #: Sources that are paused because of these lanes, with the lane that was full.
         self.held: dict[Source, Hashable] = {}
+
+
+class TooManyReplies(Refused):
+    """A handler of `owner` yielded more than `MAX_REPLIES` for one Event."""
+
+    def __init__(self, owner: str) -> None:
+        text = f"{owner} had more than {MAX_REPLIES} replies; the rest is left out."
+        super().__init__(text, "resource-constraint")
 
 
 class Route:
@@ -298,14 +316,10 @@ class Runner:
             if isinstance(replies, types.AsyncGeneratorType):
                 await replies.aclose()
 
-    def _may_reply(self, route: Route, number: int) -> None:
-        if number < MAX_REPLIES:
-            return
-        self.drop(route.owner, "too-many-replies")
-        log.error("handler %s of %s yielded more than %d replies to one message and was stopped",
-                  route.name, route.owner.name, MAX_REPLIES)  # fmt: skip
-        text = f"{route.owner.name} had more than {MAX_REPLIES} replies; the rest is left out."
-        raise Refused(text, "resource-constraint")
+    @staticmethod
+    def _may_reply(route: Route, number: int) -> None:
+        if number >= MAX_REPLIES:
+            raise TooManyReplies(route.owner.name)
 
     def _watch(self, route: Route, began: float) -> None:
         took = perf_counter() - began
@@ -338,7 +352,11 @@ class Runner:
 
     def _fail(self, route: Route, event: Event, error: BaseException) -> None:
         failure = failure_of(error)
-        if failure.reference:
+        if isinstance(error, TooManyReplies):
+            self.drop(route.owner, "too-many-replies")
+            log.error("handler %s of %s yielded more than %d replies to one message and was stopped",
+                      route.name, route.owner.name, MAX_REPLIES)  # fmt: skip
+        elif failure.reference:
             self.drop(route.owner, "failed")
             log.error("handler %s of %s failed on %s from %s [%s]", route.name, route.owner.name,
                       type(event).__name__, event.sender, failure.reference,

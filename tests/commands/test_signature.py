@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slixmpp import JID
 
-from zxmpp.commands import Call, Signature
+from zxmpp.commands import Call, Commands, Signature
+from zxmpp.commands.chat import ChatCall
+from zxmpp.commands.words import Line
 from zxmpp.errors import PluginError, UsageError
 from zxmpp.event import StanzaEvent
+from zxmpp.pipeline import Pipeline
 
 from ..conftest import FakeSource
 
@@ -27,7 +30,9 @@ def call(text: str = "") -> Call:
     event = StanzaEvent(
         FakeSource(), ("message",), "alice@localhost", "lane", None, "message", "chat", "", ""
     )
-    return ChatCall(event, COMMAND, text)
+    commands = Commands(Pipeline(), "!", {})
+    command = commands.add(commands.owner, lambda: None, "cmd")
+    return ChatCall(event, command, text)
 
 
 def bind(function: Any, text: str) -> Any:

@@ -22,8 +22,7 @@ from zxmpp.commands.parameters import Parameter, fields_of
 from zxmpp.commands.questions import Question
 from zxmpp.commands.results import Confirm, Form
 from zxmpp.commands.roles import Who
-from zxmpp.errors import Refused
-from zxmpp.handlers import MAX_REPLIES
+from zxmpp.handlers import MAX_REPLIES, TooManyReplies
 
 if TYPE_CHECKING:
     from zxmpp.commands.registry import Command
@@ -140,8 +139,7 @@ class Call(ABC):
                 if piece is None:
                     continue
                 if shown >= MAX_REPLIES:
-                    text = f"{self.command} had more than {MAX_REPLIES} replies."
-                    raise Refused(f"{text} The rest is left out.", "resource-constraint")
+                    raise TooManyReplies(self._command.owner.name)
                 shown += 1
                 yield piece
 

@@ -13,9 +13,10 @@ Rules:
 
 from __future__ import annotations
 
-import asyncio
 import xml.etree.ElementTree as ET
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import ExitStack, aclosing
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from slixmpp.xmlstream import StanzaBase
@@ -60,37 +61,39 @@ class ChatCall(Call):
     # -- showing ---------------------------------------------------------------------------------
 
     def present(self, result: Any) -> Any:
-        if result is None or isinstance(result, str | StanzaBase) or result is HANDLED:
-            return result
-        if isinstance(result, Table):
-            return _block(result)
-        return self._play(result)
+        if isinstance(result, CoroutineType):
+            return self._awaited(result)
+        return _shown(result) if _is_message(result) else self._replies(result)
 
-    async def _play(self, result: Any) -> None:
-        event = self.event
+    async def _awaited(self, work: Coroutine[Any, Any, Any]) -> Any:
+        result = await work
+        if _is_message(result):
+            return _shown(result)
+        async with aclosing(self._replies(result)) as replies:
+            async for reply in replies:
+                self.event.source.answer(self.event, reply)
+        return None
+
+    async def _replies(self, result: Any) -> AsyncGenerator[Any, None]:
+        """What is to be sent, one after another; files are sent on the way."""
         live: LiveMessage | None = None
         with ExitStack() as stack:
             async with aclosing(self.pieces(result)) as pieces:
-                number = 0
                 async for piece in pieces:
                     if isinstance(piece, Progress):
                         if live is None:
                             live = stack.enter_context(self.live())
                         live.show(as_text(piece))
-                        continue
-                    number += 1
-                    if isinstance(piece, File):
-                        await event.source.send_file(event, piece.name, piece.data, piece.type,
-                                                     piece.text)  # fmt: skip
+                    elif isinstance(piece, File):
+                        await self.event.source.send_file(
+                            self.event, piece.name, piece.data, piece.type, piece.text
+                        )
                     elif live is not None and isinstance(piece, str | Table):
                         live.finish(_shown(piece))
                         live = None
                         stack.close()
                     else:
-                        event.source.answer(event, _shown(piece))
-                    if not number % 32:
-                        # One that never waits would keep the loop.
-                        await asyncio.sleep(0)
+                        yield _shown(piece)
 
     def reply(self, piece: Any) -> None:
         if isinstance(piece, File):
@@ -139,14 +142,17 @@ class ChatCall(Call):
         self.event.source.respond(self.event, text, buttons)
 
 
-def _block(table: Table) -> str:
-    return f"```\n{as_text(table)}\n```"
+def _is_message(result: Any) -> bool:
+    return result is None or result is HANDLED or isinstance(result, str | Table | StanzaBase)
 
 
 def _shown(piece: Any) -> Any:
+    """What a stream sends for a piece."""
     if isinstance(piece, Table):
-        return _block(piece)
-    return piece if isinstance(piece, StanzaBase) else as_text(piece)
+        return f"```\n{as_text(piece)}\n```"
+    if piece is None or piece is HANDLED or isinstance(piece, StanzaBase):
+        return piece
+    return as_text(piece)
 
 
 def _words(field: Parameter) -> dict[str, str]:

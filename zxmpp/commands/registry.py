@@ -58,7 +58,7 @@ class Command:
         if route is None:
             route = self._routes[face] = Route(
                 self.owner, lambda event: self._run(face, event), (),
-                name=f"command {self.name} ({face.name})", lane=face.lane or self.lane,
+                name=f"{face.name} command {self.name}", lane=face.lane or self.lane,
                 timeout=self.timeout, report=face.report,
             )  # fmt: skip
             function = self.function
