@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zxmpp import App, ConfigError, Plugin, command
-from zxmpp.commands import Who
+from zxmpp.commands.roles import Who
 from zxmpp.testing import TestBot
 
 
