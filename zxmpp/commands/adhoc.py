@@ -227,11 +227,14 @@ class AdhocFace(Face):
 
     def call(self, event: StanzaEvent, command: Command) -> AdhocCall:
         request = Request(event)
-        session = self._open(event, command) if not request.id else None
-        if session is None:
-            session = self.sessions.find(request.id, event)
-            if session is None or session.busy or session.state is not State.FORM:
+        if not request.id:
+            session = self._open(event, command)
+        else:
+            # It was there when this was routed; meanwhile another step may have come first.
+            found = self.sessions.find(request.id, event)
+            if found is None or found.busy or found.state is not State.FORM:
                 raise Refused(_BUSY.text, _BUSY.condition, _BUSY.kind)
+            session = found
         session.take(event)
         self._running[event] = session
         return AdhocCall(self, event, command, session)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Discovery"]
 
+#: slixmpp's event ``command``, without what is ours.
+_THEIRS = "zxmpp foreign command"
+
 
 class Discovery:
     """Tells who asks `stream` of `commands`."""
@@ -61,6 +64,7 @@ class Discovery:
             self._theirs = theirs
             self._xmpp.del_event_handler("command", theirs._handle_command_all)
             self._xmpp.add_event_handler("command", self._pass_on)
+            self._xmpp.add_event_handler(_THEIRS, theirs._handle_command_all)
 
     def close(self) -> None:
         """Give back what was taken. Idempotent."""
@@ -73,6 +77,7 @@ class Discovery:
             self._disco = None
         if self._theirs is not None:
             self._xmpp.del_event_handler("command", self._pass_on)
+            self._xmpp.del_event_handler(_THEIRS, self._theirs._handle_command_all)
             self._xmpp.add_event_handler("command", self._theirs._handle_command_all)
             self._theirs = None
 
@@ -97,9 +102,10 @@ class Discovery:
         name = command.get("node", "")
         return self._commands.get(name) is None and any(name == node for _, node in theirs.commands)
 
-    async def _pass_on(self, iq: Iq) -> None:
+    def _pass_on(self, iq: Iq) -> None:
+        # At once, so that nothing has changed since our own route was asked.
         if self.leaves(iq.xml[0]):
-            await self._theirs._handle_command_all(iq)
+            self._xmpp.event(_THEIRS, iq)
 
     # -- answers ---------------------------------------------------------------------------------
 
