@@ -33,7 +33,7 @@ from zxmpp.config import parse
 from zxmpp.testing.bot import TestBot
 from zxmpp.testing.transport import feed, start_session
 
-from .adhoc import COMMANDS, DATA, Answer, Caller
+from .adhoc import COMMANDS, DATA, LIMIT, Answer, Caller
 
 VALIDATE = "{http://jabber.org/protocol/xdata-validate}validate"
 MEDIA = "{urn:xmpp:media-element}uri"
@@ -197,6 +197,13 @@ def kitchen(bot: TestBot) -> Kitchen:
 def open_sessions(bot: TestBot) -> int:
     assert bot.app._adhoc is not None
     return len(bot.app._adhoc.sessions)
+
+
+async def ended(bot: TestBot) -> None:
+    """Wait until no handler runs, nor waits for an answer."""
+    async with asyncio.timeout(LIMIT):
+        while bot.app.pipeline.in_flight:
+            await asyncio.sleep(0)
 
 
 def counts(bot: TestBot, owner: str = "commands") -> dict[str, int]:
@@ -399,7 +406,7 @@ async def test_cancel(bot: TestBot, alice: Caller, name: str, how: str) -> None:
         alice.calls(name, id, "cancel") if how == "action" else alice.calls(name, id, "", {}, "cancel")
     )  # fmt: skip
     assert (told.type, told.status, told.id) == ("result", "canceled", id)
-    await bot.settle()
+    await ended(bot)
     assert open_sessions(bot) == 0
     assert kitchen(bot).ended == (["Cancelled."] if name == "patient" else [])
     assert (await alice.calls(name, id, "next", {})).conditions[-1] == "bad-sessionid"
@@ -414,7 +421,7 @@ async def test_cancel_ends_work(bot: TestBot, alice: Caller) -> None:
     assert (await alice.calls("slow", waits, "next")).conditions[0] == "unexpected-request"
     assert (await alice.calls("slow", waits, "cancel")).status == "canceled"
     assert (await alice.answer(number)).status == "canceled"
-    await bot.settle()
+    await ended(bot)
     assert kitchen(bot).ended == ["slow"]
     assert bot.app.pipeline.in_flight == 0
 
@@ -527,7 +534,7 @@ async def test_long_work_says_how_far_it_is(
 async def test_an_unanswered_question_ends_the_command(bot: TestBot, alice: Caller) -> None:
     told = await alice.calls("hasty")
     assert told.status == "executing"
-    await bot.settle()
+    await ended(bot)
     told = await alice.calls("hasty", told.id, "next", {"answer": "late"})
     assert (told.status, told.notes) == ("completed", [("error", "No answer in 0.01 s: Quick?")])
     assert bot.app.pipeline.in_flight == 0
