@@ -35,13 +35,15 @@ class Failure(Struct, frozen=True):
     """Why an Event was not handled, as the sender may know it.
 
     `condition` is a defined stanza-error condition and `kind` its error type (RFC 6120, 8.3.2 and
-    8.3.3). `reference` leads to the traceback in the log; empty where there is none.
+    8.3.3). `reference` leads to the traceback in the log; empty where there is none. `application`
+    is the XML name of an application-specific condition (8.3.4), if there is one.
     """
 
     condition: str
     kind: str
     text: str
     reference: str = ""
+    application: str = ""
 
 
 class Source(Protocol):

@@ -1,5 +1,6 @@
 """Commands: one typed function, called from chats, forms, backends and the shell."""
 
+from zxmpp.commands.adhoc import AdhocFace
 from zxmpp.commands.call import Call
 from zxmpp.commands.chat import ChatFace
 from zxmpp.commands.parameters import Parameter
@@ -10,6 +11,7 @@ from zxmpp.commands.signature import Signature
 __all__ = [
     "BROKER",
     "LOCAL",
+    "AdhocFace",
     "Call",
     "ChatFace",
     "Command",
