@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from zxmpp.event import (
         HANDLED,
         Event,
+        Failure,
         FramesEvent,
         Lifecycle,
         LifecycleEvent,
+        RequestEvent,
+        Source,
         StanzaEvent,
     )
     from zxmpp.mdp.errors import BadAnswer, NoAnswer, NoAnswerInTime
@@ -49,6 +52,7 @@ __all__ = [
     "ConfigError",
     "Confirm",
     "Event",
+    "Failure",
     "File",
     "Form",
     "FramesEvent",
@@ -62,8 +66,10 @@ __all__ = [
     "PluginError",
     "Progress",
     "Refused",
+    "RequestEvent",
     "Settings",
     "SocketError",
+    "Source",
     "StanzaEvent",
     "StreamError",
     "Table",

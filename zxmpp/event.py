@@ -23,6 +23,7 @@ __all__ = [
     "Handled",
     "Lifecycle",
     "LifecycleEvent",
+    "RequestEvent",
     "Source",
     "StanzaEvent",
 ]
@@ -150,6 +151,22 @@ class StanzaEvent(Event, frozen=True, eq=False):
     affiliation: str = ""
     #: The sender's occupant id (XEP-0421), if the room announces that it gives them.
     occupant_id: str = ""
+
+
+class RequestEvent(Event, frozen=True, eq=False):
+    """One HTTP request that a plugin let in; its source answers it.
+
+    `sender` is the hook's name: what stands in the request says nothing of who sent it. `headers`
+    have names in lower case, and none that shows a secret; `body` is what was sent, as it was.
+    """
+
+    #: The name of the hook that it came to.
+    hook: str
+    headers: dict[str, str]
+    body: bytes
+    #: The address that the connection came from; behind a proxy the proxy's.
+    remote: str = ""
+    query: dict[str, str] = {}
 
 
 class Lifecycle(StrEnum):

@@ -23,6 +23,7 @@ from zxmpp.handlers import CURRENT, Route
 
 if TYPE_CHECKING:
     from zxmpp.app import App
+    from zxmpp.event import Event
     from zxmpp.handlers import Owner
     from zxmpp.mdp.caller import Service
     from zxmpp.sockets import SocketSource
@@ -191,6 +192,15 @@ class Plugin:
     def say(self, to: str, body: str, *, stream: str = "") -> None:
         """Send a message to a JID, or to a room that the stream is in."""
         self.app.stream(stream).say(to, body)
+
+    def feed(self, event: Event) -> bool:
+        """Let `event`, of a source of the plugin's own (see `zxmpp.Source`), flow through the
+        pipeline. False, and nothing is done, if no handler wants it."""
+        pipeline = self.app.pipeline
+        if not pipeline.wants(event):
+            return False
+        pipeline.receive([event])
+        return True
 
     def count(self, reason: str) -> None:
         """Count something by name, above all what is dropped: it shows in the statistics."""
