@@ -37,7 +37,9 @@ def test_from_a_credential_where_the_environment_has_none(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     monkeypatch.delenv("ZXMPP_BOT_SECRET", raising=False)
     credential = tmp_path / "ZXMPP_BOT_SECRET"
-    with pytest.raises(ConfigError, match=rf"ZXMPP_BOT_SECRET \(as well as .* {credential}\) is not"):
+    with pytest.raises(
+        ConfigError, match=rf"ZXMPP_BOT_SECRET \(as well as .* {credential}\) is not"
+    ):
         read_secret("bot", CLIENT)
     credential.write_text("from a credential\n")
     assert read_secret("bot", CLIENT) == "from a credential"
