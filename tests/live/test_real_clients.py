@@ -131,27 +131,30 @@ class TestProfanity:
 
 
 @pytest.fixture
-async def poezio(bot: App, server: Prosody, tmp_path: Path) -> AsyncIterator[Terminal]:
-    # Not below pytest's folder, which is root's alone.
+def home(server: Prosody) -> Iterator[Path]:
+    """A folder of poezio's own; not below pytest's, which is root's alone."""
     folder = Path(tempfile.mkdtemp())
     shutil.copy(server.ca_file or "", folder / "ca.pem")
-    (folder / "poezio.cfg").write_text(
+    if os.getuid() == 0:
+        os.chown(folder, NOBODY, NOBODY)
+        os.chown(folder / "ca.pem", NOBODY, NOBODY)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def poezio(bot: App, server: Prosody, home: Path) -> AsyncIterator[Terminal]:
+    (home / "poezio.cfg").write_text(
         f"[Poezio]\njid=alice@localhost/poezio\npassword=secret\ncustom_host={server.address}\n"
-        f"custom_port={server.c2s_port}\nca_cert_path={folder}/ca.pem\nrooms=\n"
-        f"data_dir={folder}\nlog_dir={folder}\nauto_reconnect=false\nuse_remote_bookmarks=false\n"
+        f"custom_port={server.c2s_port}\nca_cert_path={home}/ca.pem\nrooms=\n"
+        f"data_dir={home}\nlog_dir={home}\nauto_reconnect=false\nuse_remote_bookmarks=false\n"
     )
+    env = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "PATH": os.environ["PATH"]}
+    command = [program("poezio"), "-f", str(home / "poezio.cfg")]
     user = NOBODY if os.getuid() == 0 else None
-    if user is not None:
-        for path in (folder, *folder.iterdir()):
-            os.chown(path, user, user)
-    env = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "PATH": os.environ["PATH"]}
-    try:
-        started = [program("poezio"), "-f", str(folder / "poezio.cfg")]
-        async with Terminal(started, env, user=user) as terminal:
-            await terminal.see("Your JID is")
-            yield terminal
-    finally:
-        shutil.rmtree(folder)
+    async with Terminal(command, env, user=user) as terminal:
+        await terminal.see("Your JID is")
+        yield terminal
 
 
 async def says(poezio: Terminal, line: str) -> None:
