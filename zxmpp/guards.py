@@ -76,7 +76,10 @@ class RateLimit:
 
     _FAILURE = Failure("policy-violation", "wait", "Too many messages; wait a moment.")
 
-    def __init__(self, rate: float, burst: int, size: int = 4096) -> None:
+    def __init__(
+        self, rate: float, burst: int, size: int = 4096, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._clock = clock
         self._rate = rate
         self._burst = burst
         self._size = size
@@ -86,7 +89,7 @@ class RateLimit:
     def __call__(self, event: Event) -> Verdict | None:
         if not isinstance(event, StanzaEvent) or event.name != "message" or not event.body:
             return None
-        now = monotonic()
+        now = self._clock()
         tokens, then, told = self._buckets.pop(event.sender, (float(self._burst), now, False))
         tokens = min(float(self._burst), tokens + (now - then) * self._rate)
         if tokens >= 1:

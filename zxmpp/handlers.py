@@ -36,7 +36,7 @@ from zxmpp.event import Event, Failure, Source, StanzaEvent
 from zxmpp.failures import failure_of
 from zxmpp.lanes import Lanes, Rest
 
-__all__ = ["CURRENT", "FREE", "MAX_REPLIES", "Job", "Owner", "Route", "Runner"]
+__all__ = ["CURRENT", "FREE", "MAX_REPLIES", "OWNER", "Job", "Owner", "Route", "Runner"]
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,10 @@ FREE = "free"
 
 #: The stanza that is being handled here, for what a handler does on behalf of its sender.
 CURRENT: ContextVar[StanzaEvent | None] = ContextVar("zxmpp current stanza", default=None)
+
+#: The plugin whose task, `start` or `stop` runs here; empty for none. Known of handlers only where
+#: somebody records it (`zxmpp.recording`): they run too often.
+OWNER: ContextVar[str] = ContextVar("zxmpp owner", default="")
 
 Handler: TypeAlias = Callable[[Any], Any]
 Job: TypeAlias = "tuple[Route, Event]"
