@@ -119,6 +119,10 @@ class App:
             self._recorder.watch_stream(stream)
         return stream
 
+    def make_socket(self, name: str, settings: SocketSettings) -> SocketSource:
+        """The open socket for ``[sockets.NAME]``. SocketError if it can't be opened."""
+        return SocketSource(settings, name, self.sink)
+
     def open_socket(self, name: str, settings: SocketSettings | Mapping[str, Any]) -> SocketSource:
         """Open a socket and let what it receives flow through the pipeline. `settings` may be a
         table with the keys of ``[sockets.NAME]``."""
@@ -126,7 +130,7 @@ class App:
             raise SocketError(f"there is a socket {name!r} already; give it another name")
         if not isinstance(settings, SocketSettings):
             settings = SocketSettings.from_table(name, dict(settings))
-        source = self.sockets[name] = SocketSource(settings, name, self.sink)
+        source = self.sockets[name] = self.make_socket(name, settings)
         if self._recorder is not None:
             self._recorder.watch_socket(source)
         return source

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -237,7 +237,7 @@ class Recording:
                     return
                 raise ConfigError(f"{self.path}:{number}: no entry: {error}") from None
 
-    def _lines(self) -> Iterator[bytes]:
+    def _lines(self) -> Generator[bytes, None, None]:
         try:
             with self.path.open("rb") as file:
                 while line := file.readline(MAX_LINE):

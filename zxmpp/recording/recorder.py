@@ -156,8 +156,12 @@ class Recorder:
             send(data, use_filters)
 
         def heard(stanza: Any) -> Any:
-            plain = type(stanza) is StanzaBase and "etherx" not in stanza.xml.tag
-            if isinstance(stanza, RootStanza) or (plain and xmpp._session_started):
+            # An attached bot of slixmpp's own has no probes.
+            probe = getattr(xmpp, "probe_id", "")
+            upkeep = probe and stanza.name == "iq" and stanza.xml.get("id") == probe
+            # Before the session all else is log-in.
+            other = type(stanza) is StanzaBase and xmpp._session_started
+            if (isinstance(stanza, RootStanza) and not upkeep) or other:
                 self._record(self._stanza, "in", name, xmpp, stanza)
             return stanza
 

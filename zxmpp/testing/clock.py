@@ -18,13 +18,15 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, ParamSpec, TypeVar
 
+from zxmpp.errors import ZxmppError
+
 __all__ = ["StandsStill", "VirtualClock", "virtual_time"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class StandsStill(RuntimeError):
+class StandsStill(ZxmppError):
     """A loop with a virtual clock does not get on."""
 
 
@@ -75,7 +77,9 @@ class VirtualClock(asyncio.SelectorEventLoop):
         """Seconds since the loop was made, by its own clock."""
         return self._clock.now
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
         future = super().run_in_executor(executor, func, *args)
         self._clock.working += 1
         future.add_done_callback(self._worked)
