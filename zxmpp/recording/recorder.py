@@ -192,7 +192,9 @@ class Recorder:
     def _frames_out(self, name: str, frames: Any) -> Entry:
         single = isinstance(frames, bytes | bytearray | memoryview)
         message = self._frames([bytes(frame) for frame in ([frames] if single else frames)])
-        return Entry(self.now(), "out", "frames", name, OWNER.get(), frames=message)
+        # What a plugin asked, the broker sends when it has a worker.
+        by = "services" if name == BROKER else OWNER.get()
+        return Entry(self.now(), "out", "frames", name, by, frames=message)
 
     def _frames(self, frames: list[bytes]) -> list[Any]:
         if self._masker is not None:

@@ -23,6 +23,7 @@ from msgspec import Struct
 from zxmpp.config import BROKER, BrokerSettings, PluginSettings, Settings
 from zxmpp.errors import ConfigError
 from zxmpp.event import Lifecycle, LifecycleEvent, Source
+from zxmpp.loader import find
 from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.recording import Entry, Header, Recording, frame_bytes
 from zxmpp.sockets import SocketSettings
@@ -56,7 +57,8 @@ class Replay(Struct, frozen=True):
 def replay(path: str | Path, plugin: str, settings: Settings | None = None) -> Replay:
     """Let `plugin` hear the recording at `path`. No loop may run.
 
-    `plugin` is named as in ``[plugins.NAME]`` of `settings`, or as in ``use``. `settings` has its
+    `plugin` is named as in ``[plugins.NAME]`` of `settings`, or as in ``use``; then it goes by its own
+    name. `settings` has its
     config, the roles, and whatever else is not as in a bot without configuration; streams and
     sockets are those of the recording. ConfigError if the recording is none, PluginError if there
     is no such plugin.
@@ -67,8 +69,8 @@ def replay(path: str | Path, plugin: str, settings: Settings | None = None) -> R
 
 
 async def _replay(recording: Recording, plugin: str, settings: Settings) -> Replay:
-    name = plugin if plugin in settings.plugins else plugin.rpartition(":")[2].lower()
     part = settings.plugins.get(plugin, PluginSettings(plugin))
+    name = plugin if plugin in settings.plugins else find(plugin).name
     then, now = Alike(recording.header), Alike(recording.header)
 
     def sent(entry: Entry) -> None:
