@@ -111,6 +111,16 @@ def test_it_ends_at_its_bound_and_says_so(path: Path, caplog: pytest.LogCaptureF
     assert len(caplog.records) == 1
 
 
+def test_the_last_line_finds_room_wherever_the_bound_is(path: Path) -> None:
+    for bound in range(1000, 1200, 7):
+        file = make(path, max_bytes=bound)
+        for number in range(20):
+            file.write(some(number))
+        assert path.stat().st_size <= bound
+        assert list(Recording(path))[-1].detail == "max-bytes"
+        path.unlink()
+
+
 def test_a_full_disk_ends_it_and_nothing_else(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,15 @@ from zxmpp.config import PluginSettings, Settings, parse
 from zxmpp.errors import ConfigError, PluginError
 from zxmpp.mdp import Worker
 from zxmpp.recording import Masker, Recorder, RecordFile, header_of
-from zxmpp.testing import Replay, TestBot, replay, virtual_time
+from zxmpp.testing import (
+    Replay,
+    StandsStill,
+    TestBot,
+    VirtualClock,
+    replay,
+    replaying,
+    virtual_time,
+)
 
 ROOM = "ops@rooms.localhost"
 HERE = f"{__name__}:"
@@ -25,6 +35,12 @@ CLIENT = f"""
 jid = "bot@localhost/x"
 rooms = ["{ROOM}"]
 """
+
+
+async def version_of(plugin: Plugin, jid: str) -> str:
+    iq = plugin.stream().xmpp.make_iq_get(ito=jid, queryxmlns="jabber:iq:version")
+    answer = await iq.send(timeout=30)
+    return str(answer.xml.findtext("{*}query/{*}name"))
 
 
 class Talk(Plugin):
@@ -60,9 +76,7 @@ class Talk(Plugin):
     async def asks(self, jid: str) -> str:
         """Ask for somebody's version by IQ."""
         await asyncio.sleep(random.random() / 100)
-        iq = self.stream().xmpp.make_iq_get(ito=jid, queryxmlns="jabber:iq:version")
-        answer = await iq.send(timeout=30)
-        return str(answer.xml.findtext("{*}query/{*}name"))
+        return await version_of(self, jid)
 
     @on.lifecycle(Lifecycle.JOINED)
     def joined(self, event: LifecycleEvent) -> None:
@@ -171,25 +185,54 @@ def test_a_plugin_that_fails_to_start(recorded: Path) -> None:
 IQ = "<iq from='dora@localhost/x' to='{}' id='{}' type='{}'><query xmlns='jabber:iq:version'>{}"
 
 
-def test_an_iq_gets_the_answer_of_then(path: Path) -> None:
+class Nosy(Plugin):
+    """Another plugin, which asks the same."""
+
+    @on.message(where=lambda event: event.body == "both")
+    async def both(self, event: StanzaEvent) -> str:
+        return await version_of(self, "dora@localhost/x")
+
+
+class TalkLate(Talk):
+    """A version that asks when the answer of then is long there."""
+
+    name = "talk"
+
+    @command
+    async def asks(self, jid: str) -> str:
+        """Ask late."""
+        await asyncio.sleep(20)
+        return await super().asks(jid)
+
+
+async def answer(bot: TestBot, number: int, name: str) -> None:
+    """Answer the `number`-th question for a version."""
+    asked: list[ET.Element] = []
+    while len(asked) < number:
+        await asyncio.sleep(0.01)
+        asked = [s for s in bot.sent if s.find("{jabber:iq:version}query") is not None]
+    id = asked[number - 1].get("id", "")
+    text = IQ.format(bot.address(), id, "result", f"<name>{name}</name></query></iq>")
+    bot.app.servers["bot"]._say(text)
+
+
+@pytest.mark.parametrize("version", ["Talk", "TalkLate"])
+def test_an_iq_gets_the_answer_of_then(path: Path, version: str) -> None:
     @virtual_time
     async def record() -> None:
-        async with recording(path, CLIENT, HERE + "Talk") as bot:
-            asking = asyncio.ensure_future(bot.says("!asks dora@localhost/x"))
-            while not (
-                asked := [s for s in bot.sent if s.find("{jabber:iq:version}query") is not None]
+        async with recording(path, CLIENT, HERE + "Nosy", HERE + "Talk") as bot:
+            for number, (text, name) in enumerate(
+                (("both", "Gajim"), ("!asks dora@localhost/x", "Psi")), 1
             ):
-                await asyncio.sleep(0.01)
-            id = asked[0].get("id", "")
-            bot.app.servers["bot"]._say(
-                IQ.format(bot.address(), id, "result", "<name>Psi</name></query></iq>")
-            )
-            assert await asking == "Psi"
+                asking = asyncio.ensure_future(bot.says(text))
+                await answer(bot, number, name)
+                assert await asking == name
+            await asyncio.sleep(60)
 
     record()
-    found = replay(path, HERE + "Talk")
+    found = replay(path, HERE + version)
     assert found.diff == []
-    assert found.now == found.then == 3
+    assert found.now == found.then
 
 
 class Desk(Plugin):
@@ -316,7 +359,15 @@ class Restless(Plugin):
     name = "talk"
 
     async def start(self) -> None:
-        self.open_socket("own", type="PULL", bind="tcp://127.0.0.1:1")
+        self.open_socket("own", type="PULL", bind="ipc:///no/such/folder/s")
+
+
+def test_a_plugin_that_never_gets_on_is_stopped(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "VirtualClock", partial(VirtualClock, patience=0.2))
+    with pytest.raises(StandsStill, match="runs again at each turn"):
+        replay(recorded, HERE + "Spins")
 
 
 def test_a_socket_of_the_plugins_own_is_bound_to_nothing(recorded: Path) -> None:
