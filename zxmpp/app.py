@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from zxmpp.commands import Commands
+from zxmpp.commands import ChatFace, Commands
 from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
@@ -92,6 +92,7 @@ class App:
             guards = self.settings.guards
             self.pipeline.guard(StanzaEvent, RateLimit(guards.rate, guards.burst))
         self.commands = Commands(self.pipeline, self.settings.commands.prefix, self.settings.roles)
+        ChatFace(self.commands, self.settings.commands.bare)
         self.plugins = Loader(self)
         self.streams: dict[str, BaseStream] = {}
         self.sockets: dict[str, SocketSource] = {}

@@ -85,6 +85,8 @@ class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     #: What a message begins with to be a command.
     prefix: str = "!"
+    #: Whether a 1:1 chat needs no prefix: ``echo hi`` is a command, if ``echo`` is one.
+    bare: bool = True
 
     def __post_init__(self) -> None:
         if not self.prefix or any(char.isspace() for char in self.prefix):

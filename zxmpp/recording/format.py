@@ -20,6 +20,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from zxmpp.config import CommandSettings
 from zxmpp.errors import ConfigError
 
 __all__ = [
@@ -90,8 +91,8 @@ class Header(Struct, frozen=True):
     started: str
     #: Whether texts and frames are masked.
     masked: bool
-    #: What commands begin with.
-    prefix: str
+    #: What is a command.
+    commands: CommandSettings
     streams: dict[str, StreamPart]
     #: Name -> type.
     sockets: dict[str, str]

@@ -58,7 +58,7 @@ def header_of(settings: Settings, masked: bool = False) -> Header:
     if settings.broker is not None:
         sockets[BROKER] = settings.broker.socket.type
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return Header(FORMAT, version("zxmpp"), now, masked, settings.commands.prefix, streams, sockets)
+    return Header(FORMAT, version("zxmpp"), now, masked, settings.commands, streams, sockets)
 
 
 class OwnedRunner(Runner):

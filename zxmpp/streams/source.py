@@ -11,8 +11,9 @@ Rules:
 from __future__ import annotations
 
 import logging
+import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -69,6 +70,7 @@ class StreamSource:
         #: Makes the answers.
         self.replies = Replies(xmpp)
         self._features = Features(xmpp)
+        self._rooms = rooms
         self._sink = sink
         self._wants = wants
         #: An IQ between its match and its run, with its Event.
@@ -165,6 +167,16 @@ class StreamSource:
     def live(self, event: StanzaEvent, edits: Edits = "auto") -> LiveMessage:
         """An answer to `event` that grows while a handler works."""
         return LiveMessage(self.replies, self._features, event, edits)
+
+    def respond(self, event: StanzaEvent, text: str, children: Iterable[ET.Element] = ()) -> None:
+        """Answer a message with a text and more `children`."""
+        self.replies.respond(event, text, children)
+        self.counts["answered"] += 1
+
+    def nick_in(self, room: str) -> str:
+        """Our own nick in a room; empty if we are not in."""
+        known = self._rooms.get(room)
+        return "" if known is None else known.nick
 
     def send_message(self, to: str, body: str, type: str = "chat", from_: str = "") -> None:
         """Send a message; `from_` is for components."""

@@ -124,7 +124,7 @@ def _as_recorded(header: Header, settings: Settings, name: str, plugin: PluginSe
         broker = BrokerSettings(BrokerOptions(), SocketSettings(type="ROUTER"))
     return msgspec.structs.replace(
         settings,
-        commands=msgspec.structs.replace(settings.commands, prefix=header.prefix),
+        commands=header.commands,
         streams=streams,
         sockets=sockets,
         broker=broker,
