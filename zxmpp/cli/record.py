@@ -15,7 +15,7 @@ from pathlib import Path
 
 import typer
 
-from zxmpp.app import App
+from zxmpp.cli.notify import NotifyingApp
 from zxmpp.cli.shell import plain
 from zxmpp.config import Settings
 from zxmpp.errors import ConfigError, ZxmppError
@@ -36,7 +36,7 @@ async def run_recorded(
     if mask_bodies:
         masker = Masker(settings.commands.prefix, lambda name: app.commands.get(name) is not None)
     recorder = Recorder(file.write, masker)
-    app = App(config, recorder)
+    app = NotifyingApp(config, recorder)
     log.info("recording to %s", output)
     why = "failed"
     try:

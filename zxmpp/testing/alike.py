@@ -3,7 +3,8 @@
 Rules:
 - By address: what goes to one JID, by one socket or to one service, each in its order.
 - Ids that the bot made are ``*``, also where it refers to them; ids of others stay. Times (XEP-0082),
-  UUIDs and references into the log are ``TIME``, ``UUID``, ``REFERENCE``.
+  UUIDs and references into the log are ``TIME``, ``UUID``, ``REFERENCE``. A session of an ad-hoc
+  command (XEP-0050) is ``*``, too.
 - Where texts are masked, none is compared.
 """
 
@@ -67,7 +68,7 @@ class Alike:
             self._ids.add(xml.attrib["id"])
         for element in xml.iter():
             for key, value in element.attrib.items():
-                if value in self._ids:
+                if value in self._ids or key == "sessionid":
                     element.set(key, "*")
             if element.text in self._ids:
                 element.text = "*"
