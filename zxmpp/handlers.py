@@ -27,6 +27,7 @@ from collections.abc import (
     Sequence,
 )
 from contextvars import ContextVar
+from enum import Enum, auto
 from time import perf_counter
 from types import CoroutineType
 from typing import Any, TypeAlias
@@ -36,7 +37,7 @@ from zxmpp.event import Event, Failure, Source, StanzaEvent
 from zxmpp.failures import failure_of
 from zxmpp.lanes import Lanes, Rest
 
-__all__ = ["CURRENT", "FREE", "MAX_REPLIES", "Job", "Owner", "Route", "Runner"]
+__all__ = ["CURRENT", "FREE", "MAX_REPLIES", "Job", "Owner", "Phase", "Route", "Runner"]
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,16 @@ Handler: TypeAlias = Callable[[Any], Any]
 Job: TypeAlias = "tuple[Route, Event]"
 
 
+class Phase(Enum):
+    """Where an owner is in its life."""
+
+    #: It waits to take the place of another: nothing comes in yet.
+    STAGED = auto()
+    LIVE = auto()
+    #: Nothing comes in any more; what runs may end.
+    LEAVING = auto()
+
+
 class Owner:
     """Who routes belong to (a plugin): its name, its lanes, its counts."""
 
@@ -62,6 +73,7 @@ class Owner:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.phase = Phase.LIVE
         self.counts: Counter[str] = Counter()
         #: Sources that are paused because of these lanes, with the lane that was full.
         self.held: dict[Source, Hashable] = {}
@@ -303,6 +315,8 @@ class Runner:
 
     def _cancelled(self, route: Route, event: Event) -> None:
         self.drop(route.owner, "cancelled")
+        log.warning("handler %s of %s was cancelled on %s from %s", route.name, route.owner.name,
+                    type(event).__name__, event.sender)  # fmt: skip
         text = f"{route.owner.name} was stopped."
         self.tell(route, event, Failure("service-unavailable", "wait", text))
 
