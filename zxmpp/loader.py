@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from zxmpp.config import PluginSettings, to_struct
 from zxmpp.errors import PluginError, ZxmppError
 from zxmpp.lifetime import begin, end
-from zxmpp.modules import Fresh, Stamps, is_changed, stamps
+from zxmpp.modules import Fresh, Stamps, stamps
 from zxmpp.plugin import Plugin
 from zxmpp.swap import retire, swap
 
@@ -196,20 +196,19 @@ class Loader:
             names = self.with_users({name}, of_module=True)
             try:
                 with Fresh(self.modules_of(names)) as fresh:
-                    settings = {each: self._origins[each].settings for each in names}
-                    return await self.replace(settings, fresh)
+                    return await self.replace(names, {}, fresh)
             except ZxmppError as error:
                 raise PluginError(
                     f"plugin {name!r} is not reloaded, the old version runs on: {error}"
                 ) from error
 
     async def replace(
-        self, wanted: Mapping[str, PluginSettings], fresh: Fresh | None = None
+        self, names: Iterable[str], wanted: Mapping[str, PluginSettings], fresh: Fresh | None = None
     ) -> list[str]:
-        """Let what `wanted` says take the places of loaded plugins of these names, and start what
-        depends on them anew, too; all or none. For who holds `replacing`."""
+        """Let what `wanted` says, or else what they were, take the places of the loaded plugins
+        `names` and of all that depends on them; all or none. For who holds `replacing`."""
         settings = {
-            name: wanted.get(name, self._origins[name].settings) for name in self.with_users(wanted)
+            name: wanted.get(name, self._origins[name].settings) for name in self.with_users(names)
         }
         classes = {name: self._class_of(name, one) for name, one in settings.items()}
         needs = {name: _needs(cls) for name, cls in classes.items()}
@@ -218,6 +217,8 @@ class Loader:
             raise PluginError(
                 f"{len(self._leaving)} versions that were replaced still end; wait for them"
             )
+        missing = {need for each in needs.values() for need in each} - {*self._loaded, *settings}
+        await self.load_all({need: wanted.get(need, PluginSettings(need)) for need in missing})
         there = {*self._loaded, *settings}
         new = {
             name: (classes[name], self._checked(name, classes[name], settings[name], there))
@@ -273,13 +274,15 @@ class Loader:
         origins = [self._origins[name] for name in names]
         return list(dict.fromkeys(one.module for one in origins if _can_be_anew(one)))
 
-    def changed(self) -> list[str]:
-        """The loaded plugins whose files are not those that they were imported from."""
-        return [
-            name
-            for name, origin in self._origins.items()
-            if is_changed(origin.module, origin.files)
-        ]
+    def changed(self) -> dict[str, Stamps]:
+        """The loaded plugins whose files are not those that they were imported from, with what the
+        files are now."""
+        found = {}
+        for name, origin in self._origins.items():
+            now = stamps(origin.module)
+            if any(origin.files.get(path) != stamp for path, stamp in now.items()):
+                found[name] = now
+        return found
 
     async def retired(self) -> None:
         """Wait until all versions that were replaced have ended."""

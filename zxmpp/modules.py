@@ -22,7 +22,7 @@ from typing import Any, Self, TypeAlias
 
 from zxmpp.errors import PluginError
 
-__all__ = ["Fresh", "Stamps", "is_changed", "stamps"]
+__all__ = ["Fresh", "Stamps", "stamps"]
 
 #: The files of a module, each with what tells whether it was changed.
 Stamps: TypeAlias = "dict[str, tuple[int, int, int]]"
@@ -33,7 +33,8 @@ def _within(name: str, modules: Iterable[str]) -> bool:
 
 
 def stamps(module: str) -> Stamps:
-    """The files that `module`, and what is in it, was imported from, as they are now."""
+    """The files that `module`, and what is in it, was imported from, as they are now. One that is
+    missing, as while an editor writes it, is left out."""
     found: Stamps = {}
     for name, known in list(sys.modules.items()):
         if _within(name, (module,)) and (path := getattr(known, "__file__", None)) is not None:
@@ -41,11 +42,6 @@ def stamps(module: str) -> Stamps:
                 status = os.stat(path)
                 found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
     return found
-
-
-def is_changed(module: str, then: Stamps) -> bool:
-    """Whether a file of `module` is another than `then`. One that is missing is being written."""
-    return any(then.get(path) != stamp for path, stamp in stamps(module).items())
 
 
 class Fresh:

@@ -184,15 +184,15 @@ class Plugin:
         """Open a socket of this plugin's own: the keys are those of ``[sockets.NAME]``. What it
         receives comes to ``on.frames(NAME)`` handlers. At a reload the socket of the same name and
         keys goes from the old version to the new one as it is."""
-        held = None if self.replaces is None else self.replaces._socket_of_its_own(name)
-        if held is not None:
+        held = {} if self.replaces is None else self.replaces._sockets()
+        if name in held:
             source = self.app.socket(name)
             if SocketSettings.from_table(name, table) != source.socket.settings:
                 raise SocketError(
                     f"the version of plugin {self.instance} that runs has the socket {name!r} with "
                     f"other keys; unload the plugin and load it, or give the socket another name"
                 )
-            self._taken.append(held)
+            self._taken.append(held[name])
             return source
         source = self.app.open_socket(name, table)
         self.own(SocketHandle(self.app, name))
@@ -201,12 +201,6 @@ class Plugin:
             source.pause()
             self.add_inlet(lambda: Resumed(source))
         return source
-
-    def _socket_of_its_own(self, name: str) -> Owned | None:
-        for owned in self._handles.values():
-            if isinstance(owned.handle, SocketHandle) and owned.handle.name == name:
-                return owned
-        return None
 
     def service(self, name: str, *, sender: str | None = None) -> Service:
         """A service behind the bot's broker, as in ``await self.service("shout").request(b"hi")``.
@@ -235,6 +229,14 @@ class Plugin:
 
     def _inlets(self) -> list[Owned]:
         return [owned for owned in self._handles.values() if isinstance(owned.handle, Inlet)]
+
+    def _sockets(self) -> dict[str, Owned]:
+        """Those of its own, by name."""
+        return {
+            owned.handle.name: owned
+            for owned in self._handles.values()
+            if isinstance(owned.handle, SocketHandle)
+        }
 
     def _commands(self) -> list[Command]:
         handles = (owned.handle for owned in self._handles.values())

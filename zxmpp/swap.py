@@ -108,9 +108,9 @@ async def retire(app: App, old: Sequence[Plugin], seconds: float, hurry: asyncio
     if not drained.done():
         ticks = [task.get_name() for plugin in old for task in plugin._ticks]
         log.warning(
-            "the old version of %s still ran something after its drain time of %g s, which is "
-            "cancelled: %d handlers%s", ", ".join(plugin.instance for plugin in old), seconds,
-            sum(plugin._owner.lanes.workers for plugin in old), "".join(f", {t}" for t in ticks),
+            "the old version of %s is not done in time (drain_seconds = %g); cancelled now: handlers "
+            "of %d conversations%s", ", ".join(plugin.instance for plugin in old), seconds,
+            sum(len(plugin._owner.lanes) for plugin in old), "".join(f", {tick}" for tick in ticks),
         )  # fmt: skip
     drained.cancel()
     hurried.cancel()

@@ -1,0 +1,146 @@
+"""10,000 commands while their plugin is reloaded 100 times, some with faults on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zxmpp import PluginError
+from zxmpp.testing.bot import TestBot, body_of
+
+from .helpers import NO_RATE, tell, until
+
+COMMANDS = 10_000
+RELOADS = 100
+SENDERS = [f"user{number}@localhost" for number in range(40)]
+
+GOOD = """\
+import asyncio
+from zxmpp import Call, Plugin, command
+
+VERSION = {version}
+
+
+class Busy(Plugin):
+    async def start(self):
+        self.handled = []
+        await asyncio.sleep(0)
+
+    def adopt(self, old):
+        self.handled = old.handled
+
+    @command
+    def quick(self, call: Call, number: int) -> str:
+        self.handled.append((call.sender, number))
+        return f"{{number}} by {{VERSION}}"
+
+    @command
+    async def slow(self, call: Call, number: int) -> str:
+        for _ in range(number % 7):
+            await asyncio.sleep(0)
+        self.handled.append((call.sender, number))
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        return f"{{number}} by {{VERSION}}"
+"""
+
+FAULTS = {
+    "syntax": lambda text: text + "    def (",
+    "start raises": lambda text: text.replace("self.handled = []", "raise OSError('no database')"),
+    "start hangs": lambda text: text.replace("self.handled = []", "await asyncio.Event().wait()"),
+    "start exits": lambda text: text.replace("self.handled = []", "raise SystemExit(1)"),
+    "config": lambda text: text + "    Config = Call\n",
+    "adopt raises": lambda text: text.replace("= old.handled", "= old.gone"),
+    "command taken": lambda text: text.replace("@command\n    def quick", "@command('echo')\n    def x"),
+}
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "busy_traffic.py"
+    path.write_text(GOOD.format(version=0))
+    yield path
+    sys.modules.pop("busy_traffic", None)
+
+
+async def test_each_command_is_answered_once_and_in_order(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zxmpp.lifetime.START_SECONDS", 0.02)
+    async with TestBot(NO_RATE, ["busy_traffic:Busy", "echo"]) as bot:
+        plugins = bot.app.plugins
+        stream = bot.app.stream().xmpp
+        asked: Counter[str] = Counter()
+        reloading = asyncio.ensure_future(reload(bot, module))
+
+        async def ask() -> None:
+            number = asked.total()
+            sender = SENDERS[number * 7 % len(SENDERS)]
+            command = "quick" if number % 3 else "slow"
+            tell(bot, f"!{command} {asked[sender]}", f"{sender}/x", str(number))
+            asked[sender] += 1
+
+        # Traffic for as long as there are reloads, and at least so many commands.
+        while asked.total() < COMMANDS or not reloading.done():
+            for _ in range(4):
+                await ask()
+            if bot.app.pipeline.in_flight > len(SENDERS) * 10:
+                await bot.app.pipeline.settle(10)
+            if asked.total() % 400 == 0:
+                stream.probe()
+            await asyncio.sleep(0)
+        versions = await reloading
+        await plugins.retired()
+        await bot.settle()
+
+        def answers() -> dict[str, list[str]]:
+            found = defaultdict(list)
+            for stanza in bot.sent:
+                found[stanza.get("to", "").partition("/")[0]].append(body_of(stanza))
+            return found
+
+        stream.probe()
+        await until(lambda: sum(map(len, answers().values())) >= asked.total())
+        await bot.settle()
+        for sender, texts in answers().items():
+            numbers = [int(text.partition(" by ")[0]) for text in texts]
+            assert numbers == list(range(asked[sender])), sender
+            by = [int(text.partition(" by ")[2]) for text in texts]
+            assert by == sorted(by), "no older version answers after a newer one"
+        handled = plugins.get("busy").handled  # type: ignore[attr-defined]
+        assert Counter(handled) == Counter(
+            {(sender, number): 1 for sender in asked for number in range(asked[sender])}
+        )
+        used = {text.partition(" by ")[2] for texts in answers().values() for text in texts}
+        assert used >= {str(version) for version in versions[:-1]}, "each version had its share"
+        assert bot.app.pipeline.statistics().owners["busy"] == {}
+        assert asked.total() >= COMMANDS
+
+
+async def reload(bot: TestBot, module: Path) -> list[int]:
+    """Reload again and again; the versions that were good."""
+    good = [0]
+    faults = list(FAULTS)
+    for number in range(1, RELOADS + 1):
+        text = GOOD.format(version=number)
+        fault = faults[number // 3 % len(faults)] if number % 3 == 0 else ""
+        module.write_text(FAULTS[fault](text) if fault else text)
+        before = bot.app.plugins.get("busy")
+        if fault:
+            with pytest.raises(PluginError, match="the old version runs on"):
+                await bot.app.plugins.reload("busy")
+            assert bot.app.plugins.get("busy") is before, fault
+        else:
+            await bot.app.plugins.reload("busy")
+            good.append(number)
+        # Until it had something to do.
+        seen = bot.app.pipeline.statistics().started
+        while bot.app.pipeline.statistics().started < seen + 60:
+            await asyncio.sleep(0)
+    return good

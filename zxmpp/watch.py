@@ -1,0 +1,43 @@
+"""Reload plugins when their files change: ``zxmpp run --watch``.
+
+Rules:
+- A look costs a stat of each plugin's own files, once a second; it needs no other library.
+- A file that is wrong is named in the log once; what ran runs on, and the next change is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from zxmpp.errors import ZxmppError
+
+if TYPE_CHECKING:
+    from zxmpp.app import App
+    from zxmpp.modules import Stamps
+
+__all__ = ["watch"]
+
+log = logging.getLogger(__name__)
+
+#: Seconds from one look to the next.
+INTERVAL = 1.0
+
+
+async def watch(app: App) -> None:
+    """Reload what changes, for as long as this is not cancelled."""
+    tried: dict[str, Stamps] = {}
+    while True:
+        await asyncio.sleep(INTERVAL)
+        for name, files in app.plugins.changed().items():
+            # An earlier one may have been reloaded along.
+            if tried.get(name) == files or name not in app.plugins.changed():
+                continue
+            tried[name] = files
+            try:
+                await app.plugins.reload(name)
+            except ZxmppError as error:
+                log.error("%s", error)
+            except Exception:
+                log.exception("reloading plugin %s failed: this is a bug", name)
