@@ -482,7 +482,10 @@ async def test_a_package_is_imported_anew_whole_and_nothing_else(
     write: Write, tmp_path: Path
 ) -> None:
     write("KIND = 'green'\n", "cups.kinds", head="")
-    write("from cups.kinds import KIND\nimport other\n" + TEA.replace('"green"', "KIND"), "cups.__init__")
+    write(
+        "from cups.kinds import KIND\nimport other\n" + TEA.replace('"green"', "KIND"),
+        "cups.__init__",
+    )
     write("", "other", head="")
     async with TestBot(NO_RATE, ["cups:Tea"]) as b:
         other = sys.modules["other"]
