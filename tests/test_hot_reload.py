@@ -116,7 +116,7 @@ WRONG = {
     "no plugin": ("class Tea: ...\n", "no subclass of zxmpp.Plugin"),
     "start": (
         TEA + "    async def start(self) -> None:\n        raise OSError('no stove')\n",
-        "failed to start.*no stove",
+        r"failed to start: .*tea\.py:\d+: OSError.*no stove",
     ),
     "hangs": (
         TEA + "    async def start(self) -> None:\n        await asyncio.Event().wait()\n",
@@ -334,7 +334,7 @@ class Tea(Plugin):
     await b.app.plugins.reload("tea")
     assert await b.says("!tea") == "cup 2"
     write(counter.replace("self.cups = old.cups", "self.cups = old.pots"))
-    with pytest.raises(PluginError, match="adopt raised AttributeError"):
+    with pytest.raises(PluginError, match=r"adopt failed: .*tea\.py:\d+: AttributeError"):
         await b.app.plugins.reload("tea")
     assert await b.says("!tea") == "cup 3"
 

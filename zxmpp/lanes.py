@@ -154,7 +154,7 @@ class Lanes(Generic[J]):
                     if lane.queue:
                         self._make_ready(lane)
                     else:
-                        self._end(key)
+                        del self._lanes[key]  # nobody follows lanes that still get jobs
                     return KEPT
                 lane.begun = job
                 self._make_ready(lane)
@@ -202,20 +202,15 @@ class Lanes(Generic[J]):
         self.waiting -= jobs
         self.on_credit += jobs
 
-    # -- one after the other --------------------------------------------------------------------
-
     def follow(self, before: Lanes[J]) -> None:
         """Let each lane here wait for the one of the same key in `before`, which takes no more."""
         self._before, before._after = before, self
 
     def busy(self, key: Hashable) -> bool:
         """Whether the lane `key` has work, here or in the lanes before."""
-        lanes: Lanes[J] | None = self
-        while lanes is not None:
-            if key in lanes._lanes or key in lanes._ending:
-                return True
-            lanes = lanes._before
-        return False
+        if key in self._lanes or key in self._ending:
+            return True
+        return self._before is not None and self._before.busy(key)
 
     def _end(self, key: Hashable) -> None:
         """The lane `key` has no work left: who follows may go on with it."""
@@ -239,8 +234,6 @@ class Lanes(Generic[J]):
         if self._lanes:
             await self._empty.wait()
 
-    # -- workers --------------------------------------------------------------------------------
-
     def _make_ready(self, lane: _Lane[J]) -> None:
         self._ready.append(lane)
         self._call_worker()
@@ -259,9 +252,8 @@ class Lanes(Generic[J]):
     def _worker_ended(self, task: asyncio.Task[None]) -> None:
         self._workers.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error(
-                "a worker of the lanes of %s failed: this is a bug", self.name, exc_info=error
-            )
+            log.error("a worker of the lanes of %s failed: this is a bug", self.name,
+                      exc_info=error)  # fmt: skip
         if self._ready and not self._closed:
             self._call_worker()
 
@@ -343,12 +335,6 @@ class Lanes(Generic[J]):
                     "%d handlers of %s ignore their cancellation after %.1f s; they are left alone",
                     len(stuck), self.name, grace,
                 )  # fmt: skip
-        self._leave_the_row()
-        if self._relief is not None:
-            self._relief()
-        return left
-
-    def _leave_the_row(self) -> None:
         ended, self._ending = self._ending, {}
         for key in ended:
             self._end(key)
@@ -359,3 +345,6 @@ class Lanes(Generic[J]):
         if self._after is not None:
             self._after._before = self._before
         self._before = self._after = None
+        if self._relief is not None:
+            self._relief()
+        return left

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zxmpp.declare import CommandMark, Timer, Wants, marks_of
 from zxmpp.errors import PluginError, ZxmppError
 from zxmpp.handlers import Owner, Phase
+from zxmpp.modules import place_of
 from zxmpp.plugin import Plugin
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ async def begin(
             await app.pipeline.release(owner)
         if isinstance(error, ZxmppError) or not isinstance(error, Exception | SystemExit):
             raise
-        raise PluginError(f"plugin {owner.name!r} failed to start: {error!r}") from error
+        place = place_of(error, getattr(sys.modules.get(cls.__module__), "__file__", None))
+        raise PluginError(f"plugin {owner.name!r} failed to start: {place}{error!r}") from error
     return plugin
 
 

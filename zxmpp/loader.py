@@ -210,7 +210,9 @@ class Loader:
         settings = {
             name: wanted.get(name, self._origins[name].settings) for name in self.with_users(names)
         }
-        classes = {name: self._class_of(name, one) for name, one in settings.items()}
+        if not settings:
+            return []
+        classes = {name: self._class_of(name, one, fresh) for name, one in settings.items()}
         needs = {name: _needs(cls) for name, cls in classes.items()}
         order = [name for name in _ordered(needs) if name in settings]
         if len(self._leaving) >= MAX_LEAVING:
@@ -248,10 +250,11 @@ class Loader:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("ending an old version failed: this is a bug", exc_info=error)
 
-    def _class_of(self, name: str, settings: PluginSettings) -> type[Plugin]:
-        if "<locals>" in settings.use:
-            return type(self._loaded[name])
-        return find(settings.use)
+    def _class_of(self, name: str, settings: PluginSettings, fresh: Fresh | None) -> type[Plugin]:
+        origin = self._origins[name]
+        anew = fresh is not None and origin.module in fresh.stamps
+        same = settings.use == origin.settings.use and not anew
+        return type(self._loaded[name]) if same else find(settings.use)
 
     def with_users(self, names: Iterable[str], *, of_module: bool = False) -> list[str]:
         """Those of `names` that are loaded and all that depends on them, in order; and, with
@@ -313,6 +316,7 @@ class Loader:
             # Somebody else may have unloaded it while the others stopped.
             if name in self._loaded:
                 await self.unload(name)
+        self._hurry.clear()
 
 
 def _can_be_anew(origin: _Origin) -> bool:

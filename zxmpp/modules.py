@@ -22,10 +22,13 @@ from typing import Any, Self, TypeAlias
 
 from zxmpp.errors import PluginError
 
-__all__ = ["Fresh", "Stamps", "stamps"]
+__all__ = ["Fresh", "Stamps", "place_of", "stamps"]
 
 #: The files of a module, each with what tells whether it was changed.
 Stamps: TypeAlias = "dict[str, tuple[int, int, int]]"
+
+#: Where the frames of an import are that say nothing of what is wrong.
+_IMPORTERS = ("<frozen ", os.path.dirname(traceback.__file__) + "/importlib/", __file__)
 
 
 def _within(name: str, modules: Iterable[str]) -> bool:
@@ -77,7 +80,7 @@ class Fresh:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:
             raise PluginError(
-                f"module {module!r} can't be imported: {_place(error)}{type(error).__name__}: {error}"
+                f"module {module!r} can't be imported: {place_of(error)}{type(error).__name__}: {error}"
             ) from error
 
     def undo(self) -> None:
@@ -99,19 +102,16 @@ class Fresh:
             self.undo()
 
 
-def _place(error: BaseException) -> str:
-    """``FILE:LINE: `` of what `error` is about, as far as that is known."""
+def place_of(error: BaseException, file: str | None = None) -> str:
+    """``FILE:LINE: `` of what `error` is about: the innermost line of `file`, or else of any module
+    but those that import others; empty if that is not known."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: "
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen ") and frame.filename != __file__
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame for frame in frames if frame.filename == file] or [
+        frame for frame in frames if not frame.filename.startswith(_IMPORTERS)
     ]
-    frames = [
-        frame for frame in frames if os.path.dirname(importlib.__file__) not in frame.filename
-    ]
-    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+    return f"{lines[-1].filename}:{lines[-1].lineno}: " if lines else ""
 
 
 class _Source(SourceFileLoader):

@@ -95,31 +95,25 @@ class Pipeline:
         """A new owner of routes. ValueError if there is one of that name."""
         if name in self._owners:
             raise ValueError(f"the pipeline has an owner named {name!r} already")
-        owner = self._owners[name] = self._new(Owner(name))
-        return owner
+        return self._owners.setdefault(name, self._owner(name))
 
-    def _new(self, owner: Owner) -> Owner:
+    def _owner(self, name: str) -> Owner:
+        owner = Owner(name)
         owner.lanes = Lanes(
-            owner.name,
-            self._runner.run,
-            lane_limit=self.lane_limit,
-            total_limit=self.total_limit,
-            credit=self.credit,
-            workers=self.workers,
-            relief=lambda: self._relieve(owner),
-        )
+            name, self._runner.run, lane_limit=self.lane_limit, total_limit=self.total_limit,
+            credit=self.credit, workers=self.workers, relief=lambda: self._relieve(owner),
+        )  # fmt: skip
         return owner
 
     def successor(self, old: Owner) -> Owner:
         """An owner that is staged to take the place of `old`; it goes on with its counts."""
-        owner = self._new(Owner(old.name))
-        owner.phase = Phase.STAGED
-        owner.counts = old.counts
+        owner = self._owner(old.name)
+        owner.phase, owner.counts = Phase.STAGED, old.counts
         return owner
 
     def succeed(self, old: Owner, new: Owner) -> None:
-        """Put `new`, made by `successor`, into the place of `old`: what comes waits in each
-        conversation for what `old` still has in it."""
+        """Put `new`, its successor, into the place of `old`: what comes waits in each conversation
+        for what `old` still has there."""
         new.lanes.follow(old.lanes)
         old.phase, new.phase = Phase.LEAVING, Phase.LIVE
         self._owners[old.name] = new
@@ -342,14 +336,12 @@ class Pipeline:
     def statistics(self) -> PipelineStatistics:
         owners = [*self._leaving, *self._owners.values()]
         return PipelineStatistics(
-            received=self._received,
-            started=self._runner.started,
-            finished=self._runner.finished,
+            received=self._received, started=self._runner.started, finished=self._runner.finished,
             waiting=sum(owner.lanes.waiting + owner.lanes.on_credit for owner in owners),
             lanes=sum(len(owner.lanes) for owner in owners),
             counts=dict(self.counts),
             owners={owner.name: dict(owner.counts) for owner in owners},
-        )
+        )  # fmt: skip
 
 
 def _lane_of(route: Route, event: Event) -> Hashable:

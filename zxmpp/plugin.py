@@ -254,7 +254,7 @@ class Plugin:
                 result = owned.close()
                 if isinstance(result, Awaitable):
                     self.spawn(_awaited(result))
-            except Exception:
+            except (Exception, SystemExit):
                 self.log.exception("closing %r failed", owned.handle)
 
     async def _close(self) -> None:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zxmpp.errors import PluginError
 from zxmpp.handlers import Phase
 from zxmpp.lifetime import begin, end, take_away
+from zxmpp.modules import place_of
 from zxmpp.plugin import Plugin
 
 if TYPE_CHECKING:
@@ -94,7 +96,8 @@ def _adopt(old: Plugin, new: Plugin) -> None:
     try:
         result: Any = new.adopt(old)  # type: ignore[func-returns-value]
     except (Exception, SystemExit, asyncio.CancelledError) as error:
-        raise PluginError(f"plugin {name!r}: its adopt raised {error!r}") from error
+        place = place_of(error, getattr(sys.modules.get(type(new).__module__), "__file__", None))
+        raise PluginError(f"plugin {name!r}: its adopt failed: {place}{error!r}") from error
     if inspect.iscoroutine(result):
         result.close()
         raise PluginError(f"plugin {name!r}: adopt must be a plain function; take the async away")

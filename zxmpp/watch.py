@@ -27,17 +27,21 @@ INTERVAL = 1.0
 
 async def watch(app: App) -> None:
     """Reload what changes, for as long as this is not cancelled."""
-    tried: dict[str, Stamps] = {}
+    plugins = app.plugins
+    failed: dict[str, Stamps] = {}
     while True:
         await asyncio.sleep(INTERVAL)
-        for name, files in app.plugins.changed().items():
-            # An earlier one may have been reloaded along.
-            if tried.get(name) == files or name not in app.plugins.changed():
-                continue
-            tried[name] = files
+        changed = plugins.changed()
+        if changed == failed:
+            continue
+        for name in changed:
+            if name not in plugins.changed():
+                continue  # it was reloaded along
             try:
-                await app.plugins.reload(name)
+                await plugins.reload(name)
             except ZxmppError as error:
                 log.error("%s", error)
             except Exception:
                 log.exception("reloading plugin %s failed: this is a bug", name)
+        # What was written meanwhile is tried in the next round, and what failed with it.
+        failed = {n: files for n, files in plugins.changed().items() if changed.get(n) == files}
