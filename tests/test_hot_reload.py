@@ -374,6 +374,35 @@ async def test_a_socket_goes_over_as_it_is(bot: Any, write: Write) -> None:
     assert source.socket.closed
 
 
+async def test_a_burst_from_a_socket_keeps_its_order_over_many_reloads(bot: Any) -> None:
+    text = """
+        class Tea(Plugin):
+            heard = []
+
+            def adopt(self, old) -> None:
+                self.heard = old.heard
+
+            @on.frames("cups")
+            async def cup(self, event: FramesEvent) -> None:
+                await asyncio.sleep(0)
+                self.heard.append(int(event.frames[0]))
+        """
+    settings = '[pipeline]\ncredit = 8\n[sockets.cups]\ntype = "PULL"\nbind = "inproc://c"\n'
+    settings += '[sockets.out]\ntype = "PUSH"\nconnect = "inproc://c"\nsend_buffer = 5000'
+    b = await bot(text, settings=settings)
+    for number in range(2000):
+        b.app.socket("out").send(b"%d" % number)
+    for _ in range(30):
+        await b.app.plugins.reload("tea")
+        seen = len(b.app.plugins.get("tea").heard)
+        await until(lambda seen=seen: len(b.app.plugins.get("tea").heard) > min(seen + 40, 1900))
+    await until(lambda: len(b.app.plugins.get("tea").heard) >= 2000)
+    assert b.app.plugins.get("tea").heard == list(range(2000))
+    assert b.app.pipeline.counts["paused"]
+    await b.app.plugins.retired()
+    assert not b.app.socket("cups").socket.paused
+
+
 async def test_what_comes_to_a_new_socket_waits_for_the_handlers(bot: Any, write: Write) -> None:
     b = await bot(TEA)
     write(

@@ -141,3 +141,18 @@ async def test_a_socket_that_can_not_publish() -> None:
     with pytest.raises(PluginError, match=r"\[plugins.publish\] routes\[0\] socket: no socket"):
         async with TestBot(ROUTE):
             pass
+
+
+@pytest.mark.usefixtures("reloads")
+async def test_a_reload_publishes_nothing_twice(connect: Connect) -> None:
+    async with TestBot(config('stanzas = ["iq", "message"]\ntopic = "t"')) as bot:
+        peer = connect(bot, "events", "PULL")
+        for number in range(3):
+            await bot.hears(
+                f"<iq type='get' id='q{number}' from='a@localhost/x' to='bot@bot.localhost'/>"
+            )
+            await bot.says(f"!echo {number}")
+            await bot.app.plugins.reload("publish")
+        ids = [(await receive(peer))[1] for _ in range(6)]
+        assert [stanza["id"] for stanza in ids if stanza["stanza"] == "iq"] == ["q0", "q1", "q2"]
+        assert counts(bot, "publish") == {"published": 6}
