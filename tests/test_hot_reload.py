@@ -262,6 +262,24 @@ async def test_several_versions_end_one_after_the_other(bot: Any, write: Write) 
     assert bodies(b) == ["old slow", "second slow", "new cup"]
 
 
+async def test_versions_that_still_end_are_bounded(
+    bot: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zxmpp.loader.MAX_LEAVING", 2)
+    b = await bot(SLOW)
+    versions = []
+    for _ in range(2):
+        versions.append(b.app.plugins.get("tea"))
+        tell(b, "!tea slow")
+        await b.app.plugins.reload("tea")
+    with pytest.raises(PluginError, match="2 versions that were replaced still end; wait"):
+        await b.app.plugins.reload("tea")
+    for version in versions:
+        version.gate.set()
+    await b.app.plugins.retired()
+    assert await b.app.plugins.reload("tea") == ["tea"]
+
+
 async def test_what_does_not_end_in_the_drain_time_is_cancelled_and_named(
     bot: Any, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -554,6 +572,15 @@ async def test_plugins_of_one_module_stay_together(bot: Any, write: Write) -> No
     tea, mint = b.app.plugins
     assert type(tea).__init__.__globals__ is type(mint).__init__.__globals__
     assert sys.modules["tea"].Mint is type(mint)
+
+
+async def test_a_plugin_in_the_package_of_another_goes_along(write: Write) -> None:
+    write(TEA, "shop.__init__")
+    write(TEA.replace("Tea", "Mint").replace("def tea", "def mint"), "shop.mint")
+    async with TestBot(NO_RATE, ["shop:Tea", "shop.mint:Mint"]) as b:
+        for name in ("tea", "mint"):
+            assert await b.app.plugins.reload(name) == ["tea", "mint"]
+            assert sys.modules["shop.mint"].Mint is type(b.app.plugins.get("mint"))
 
 
 async def test_what_has_no_module_of_its_own_says_so() -> None:

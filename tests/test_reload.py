@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from zxmpp import App, ConfigError, Plugin, ZxmppError, command
+from zxmpp import App, ConfigError, Plugin, PluginError, ZxmppError, command
 from zxmpp.handlers import Phase
 from zxmpp.testing import TestBot
 
@@ -225,6 +225,14 @@ async def test_a_wrong_file_of_a_plugin_changes_nothing(
         await app.reload()
     assert [*app.plugins, *app.sockets.values()] == before
     assert sys.modules["kettle_of_sighup"] is module
+
+
+async def test_a_new_plugin_that_cant_be_imported_is_named(app: App, kettle: Kettle) -> None:
+    before = [*app.plugins]
+    kettle("class Kettle(")
+    with pytest.raises(PluginError, match=r"can't be imported: .*kettle_of_sighup\.py:1: SyntaxE"):
+        await app.reload()
+    assert [*app.plugins] == before
 
 
 async def test_a_changed_plugin_that_fails_to_start_was_never_stopped(

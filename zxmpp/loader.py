@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from zxmpp.config import PluginSettings, to_struct
 from zxmpp.errors import PluginError, ZxmppError
 from zxmpp.lifetime import begin, end
-from zxmpp.modules import Fresh, Stamps, stamps
+from zxmpp.modules import Fresh, Stamps, place_of, related, stamps
 from zxmpp.plugin import Plugin
 from zxmpp.swap import retire, swap
 
@@ -62,14 +62,19 @@ def find(use: str) -> type[Plugin]:
     """The class that `use` names: an entry point or ``module:Class``."""
     module, name = _place_of(use)
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise PluginError(
             f"plugin {use!r}: module {module!r} can't be imported: {error}. It must be installed, "
             f"or stand beside the configuration file"
         ) from error
-    except AttributeError as error:
-        raise PluginError(f"plugin {use!r}: module {module!r} has no {name!r}") from error
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"plugin {use!r}: its module can't be imported: {place_of(error)}"
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if found is None:
+        raise PluginError(f"plugin {use!r}: module {module!r} has no {name!r}")
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise PluginError(f"plugin {use!r}: {module}.{name} is no subclass of zxmpp.Plugin")
     return found
@@ -159,8 +164,8 @@ class Loader:
             owner = self._app.pipeline.owner(name)
         except ValueError as error:
             raise PluginError(f"plugin {name!r}: the name is taken; give it another") from error
-        plugin = self._loaded[name] = await begin(self._app, owner, cls, config)
         module = _place_of(settings.use)[0]
+        plugin = self._loaded[name] = await begin(self._app, owner, cls, config)
         self._origins[name] = _Origin(settings, module, stamps(module))
         log.info("plugin %s is loaded", name)
         return plugin
@@ -215,10 +220,8 @@ class Loader:
         classes = {name: self._class_of(name, one, fresh) for name, one in settings.items()}
         needs = {name: _needs(cls) for name, cls in classes.items()}
         order = [name for name in _ordered(needs) if name in settings]
-        if len(self._leaving) >= MAX_LEAVING:
-            raise PluginError(
-                f"{len(self._leaving)} versions that were replaced still end; wait for them"
-            )
+        if (many := len(self._leaving)) >= MAX_LEAVING:
+            raise PluginError(f"{many} versions that were replaced still end; wait for them")
         missing = {need for each in needs.values() for need in each} - {*self._loaded, *settings}
         await self.load_all({need: wanted.get(need, PluginSettings(need)) for need in missing})
         there = {*self._loaded, *settings}
@@ -265,10 +268,10 @@ class Loader:
             size = len(found)
             modules = {self._origins[name].module for name in found} if of_module else set()
             found |= {
-                other.instance
-                for other in self
+                name
+                for name, other in self._loaded.items()
                 if found.intersection(_needs(type(other)))
-                or self._origins[other.instance].module in modules
+                or any(related(self._origins[name].module, module) for module in modules)
             }
         return [name for name in self._loaded if name in found]
 

@@ -22,7 +22,7 @@ from typing import Any, Self, TypeAlias
 
 from zxmpp.errors import PluginError
 
-__all__ = ["Fresh", "Stamps", "place_of", "stamps"]
+__all__ = ["Fresh", "Stamps", "place_of", "related", "stamps"]
 
 #: The files of a module, each with what tells whether it was changed.
 Stamps: TypeAlias = "dict[str, tuple[int, int, int]]"
@@ -33,6 +33,11 @@ _IMPORTERS = ("<frozen ", os.path.dirname(traceback.__file__) + "/importlib/", _
 
 def _within(name: str, modules: Iterable[str]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def related(one: str, other: str) -> bool:
+    """Whether one of two modules is, or is in, the other: they are imported anew together."""
+    return _within(one, (other,)) or _within(other, (one,))
 
 
 def stamps(module: str) -> Stamps:

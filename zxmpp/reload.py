@@ -47,7 +47,8 @@ async def apply(app: App, new: Settings) -> list[str]:
     """Make `app` what `new` says; what was done, a line each. ZxmppError: nothing was done."""
     async with app.plugins.replacing:
         written = set(app.plugins.changed())
-        with Fresh(app.plugins.modules_of(app.plugins.with_users(written))) as fresh:
+        group = app.plugins.with_users(written, of_module=True)
+        with Fresh(app.plugins.modules_of(group)) as fresh:
             for name, plugin in new.plugins.items():
                 to_struct(find(plugin.use).Config, plugin.table, f"[plugins.{name}]")
             streams = {
@@ -112,7 +113,8 @@ async def _plugins(
     fresh: Fresh,
 ) -> list[str]:
     changed = _changed(old, new)
-    names = {name for name in changed | written if name in app.plugins}
+    group = app.plugins.with_users(written, of_module=True)
+    names = {*group, *(name for name in changed if name in app.plugins)}
     try:
         stopped |= set(await app.plugins.replace(names, new, fresh))
     except ZxmppError as error:

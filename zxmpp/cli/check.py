@@ -22,7 +22,7 @@ from zxmpp.loader import find
 from zxmpp.plugin import Plugin
 from zxmpp.streams import read_secret
 
-__all__ = ["command_marks", "examine", "find_safely"]
+__all__ = ["command_marks", "examine"]
 
 
 def examine(path: Path, secrets: bool = True) -> Reading:
@@ -37,18 +37,6 @@ def examine(path: Path, secrets: bool = True) -> Reading:
         _secrets(reading)
     _plugins(reading)
     return reading
-
-
-def find_safely(use: str) -> type[Plugin]:
-    """`find`, with PluginError for whatever else a module raises when it is imported."""
-    try:
-        return find(use)
-    except PluginError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"plugin {use!r}: its module can't be imported: {type(error).__name__}: {error}"
-        ) from error
 
 
 def command_marks(cls: type[Plugin]) -> list[tuple[str, CommandMark]]:
@@ -80,7 +68,7 @@ def _plugins(reading: Reading) -> None:
     for name in (queue := list(settings)):
         plugin, table = settings[name], f"[plugins.{name}]"
         try:
-            cls = classes[name] = find_safely(plugin.use)
+            cls = classes[name] = find(plugin.use)
         except PluginError as error:
             user = wanted_by.get(name)
             where = f"[plugins.{user or name}]"
