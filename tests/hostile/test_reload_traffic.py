@@ -19,16 +19,25 @@ COMMANDS = 10_000
 RELOADS = 100
 SENDERS = [f"user{number}@localhost" for number in range(40)]
 
+HANGS = "await asyncio.Event().wait()"
 GOOD = """\
 import asyncio
-from zxmpp import Call, Plugin, command, on
+from msgspec import Struct
+from zxmpp import Call, NoConfig, Plugin, command, on
 
 VERSION = {version}
+HANDLED = []
+
+
+class Needs(Struct, forbid_unknown_fields=True):
+    cups: int
 
 
 class Busy(Plugin):
+    Config = NoConfig
+
     async def start(self):
-        self.handled = []
+        self.handled = HANDLED
         self.heard = []
         await asyncio.sleep(0)
 
@@ -55,17 +64,17 @@ class Busy(Plugin):
         return f"{{number}} by {{VERSION}}"
 """
 
-FAULTS = {
-    "syntax": lambda text: text + "    def (",
-    "start raises": lambda text: text.replace("self.handled = []", "raise OSError('no database')"),
-    "start hangs": lambda text: text.replace("self.handled = []", "await asyncio.Event().wait()"),
-    "start exits": lambda text: text.replace("self.handled = []", "raise SystemExit(1)"),
-    "config": lambda text: text + "    Config = Call\n",
-    "adopt raises": lambda text: text.replace("= old.handled", "= old.gone"),
-    "command taken": lambda text: text.replace(
-        "@command\n    def quick", "@command('echo')\n    def x"
-    ),
-}
+#: A fault: what is put into the place of what, and what is said of it.
+FAULTS = [
+    ("HANDLED = []", "HANDLED = [", r"busy_traffic\.py:\d+: SyntaxError"),
+    ("HANDLED = []", "import no_such_thing", r"busy_traffic\.py:\d+: ModuleNotFoundError"),
+    ("self.handled = HANDLED", "raise OSError('no database')", "failed to start: .*no database"),
+    ("self.handled = HANDLED", HANGS, "start took more than 0.02 s"),
+    ("self.handled = HANDLED", "raise SystemExit(1)", "called sys.exit in start"),
+    ("Config = NoConfig", "Config = Needs", "cups is missing"),
+    ("= old.handled", "= old.gone", "adopt failed: .*gone"),
+    ("@command\n", "@command('echo')\n", "'echo' belongs to plugin echo already"),
+]
 
 
 @pytest.fixture
@@ -81,12 +90,11 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 async def test_each_command_is_answered_once_and_in_order(
     write: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zxmpp.lifetime.START_SECONDS", 0.02)
     async with TestBot(NO_RATE, ["busy_traffic:Busy", "echo"]) as bot:
         plugins = bot.app.plugins
         stream = bot.app.stream().xmpp
         asked: Counter[str] = Counter()
-        reloading = asyncio.ensure_future(reload(bot, write))
+        reloading = asyncio.ensure_future(reload(bot, write, monkeypatch))
 
         def ask() -> None:
             number = asked.total()
@@ -132,22 +140,27 @@ async def test_each_command_is_answered_once_and_in_order(
         assert asked.total() >= COMMANDS
 
 
-async def reload(bot: TestBot, write: Callable[[str], object]) -> list[int]:
+async def reload(
+    bot: TestBot, write: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> list[int]:
     """Reload again and again; the versions that were good."""
     good = [0]
-    faults = list(FAULTS)
     for number in range(1, RELOADS + 1):
         text = GOOD.format(version=number)
-        fault = faults[number // 3 % len(faults)] if number % 3 == 0 else ""
-        write(FAULTS[fault](text) if fault else text)
         before = bot.app.plugins.get("busy")
-        if fault:
-            with pytest.raises(PluginError, match="the old version runs on"):
-                await bot.app.plugins.reload("busy")
-            assert bot.app.plugins.get("busy") is before, fault
-        else:
+        if number % 3:
+            write(text)
             await bot.app.plugins.reload("busy")
             good.append(number)
+        else:
+            sound, fault, says = FAULTS[number // 3 % len(FAULTS)]
+            assert sound in text
+            write(text.replace(sound, fault, 1))
+            monkeypatch.setattr("zxmpp.lifetime.START_SECONDS", 0.02 if fault is HANGS else 60)
+            with pytest.raises(PluginError, match=f"the old version runs on: .*{says}"):
+                await bot.app.plugins.reload("busy")
+            assert bot.app.plugins.get("busy") is before, fault
+            monkeypatch.setattr("zxmpp.lifetime.START_SECONDS", 60)
         # Until it had something to do.
         seen = bot.app.pipeline.statistics().started
         while bot.app.pipeline.statistics().started < seen + 60:
