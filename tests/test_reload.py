@@ -10,6 +10,7 @@ import pytest
 from msgspec import Struct
 
 from zxmpp import App, ConfigError, Plugin, PluginError, ZxmppError, command
+from zxmpp.commands.roles import Who
 from zxmpp.handlers import Phase
 from zxmpp.testing import TestBot
 
@@ -93,7 +94,8 @@ async def test_only_what_changed(app: App) -> None:
     assert app.plugins.get("echo") is echo
     assert app.socket("a") is kept
     assert list(app.sockets) == ["a", "c"]
-    assert app.commands._roles == {"admin": frozenset({"bob@localhost"})}
+    assert app.commands.roles.holds(Who("bob@localhost"), "admin")
+    assert not app.commands.roles.holds(Who("alice@localhost"), "admin")
 
 
 async def test_what_depends_on_a_change_is_started_anew(app: App) -> None:
@@ -142,7 +144,7 @@ async def test_roles_apply_at_once() -> None:
 
     async with TestBot('[roles]\nadmin = ["alice@localhost"]', [Secret]) as bot:
         assert await bot.says("!secret") == "psst"
-        bot.app.commands.set_roles({})
+        bot.app.commands.roles.set({})
         assert "no command" in await bot.says("!secret")
 
 

@@ -71,7 +71,7 @@ async def _apply(
     kept = {table: getattr(old, table) for table in FIXED}
     app.settings = msgspec.structs.replace(new, **kept)
     if old.roles != new.roles:
-        app.commands.set_roles(new.roles)
+        app.commands.roles.set(new.roles)
         done.append("roles changed")
     stopped = await _unload(app, old.plugins.keys() - new.plugins.keys())
     for name in sorted(_changed(old.sockets, new.sockets)):

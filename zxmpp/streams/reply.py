@@ -82,7 +82,7 @@ class Replies:
         elif request and isinstance(reply, ElementBase | ET.Element):
             self._result(event, reply.xml if isinstance(reply, ElementBase) else reply)
         elif isinstance(reply, str) and event.name == "message":
-            self._reply(event, reply)
+            self.respond(event, reply)
         elif isinstance(reply, str | ElementBase | ET.Element):
             wanted = "an XML element" if request else "nothing"
             raise (TypeError if request else ValueError)(
@@ -95,7 +95,8 @@ class Replies:
                 f"stanza, or None"
             )
 
-    def _reply(self, event: StanzaEvent, text: str) -> None:
+    def respond(self, event: StanzaEvent, text: str, children: Iterable[ET.Element] = ()) -> str:
+        """Answer a message with a text; the id of the answer. ValueError for an error."""
         if event.type == "error":
             raise ValueError(
                 f"a message of type 'error' from {event.from_} is not answered: it could go round "
@@ -103,7 +104,7 @@ class Replies:
             )
         thread = next((e.text for e in event.stanza.xml if e.tag.endswith("}thread")), "")
         to = event.room or event.from_
-        self.message(to, text, event.type, event.to, thread or "")
+        return self.message(to, text, event.type, event.to, thread or "", children)
 
     def _result(self, event: StanzaEvent, payload: Any) -> None:
         if getattr(event.stanza, "zxmpp_answered", False):
@@ -112,6 +113,10 @@ class Replies:
                     f"the IQ {event.stanza.xml.get('id')!r} from {event.from_} was answered already"
                 )
             return
+        self.result(event, payload)
+
+    def result(self, event: StanzaEvent, payload: Any) -> None:
+        """Send the result of an IQ request whose handler returned `HANDLED`."""
         event.stanza.zxmpp_answered = True
         iq = self._back(event, Iq, "result")
         if payload is not None:
@@ -138,6 +143,8 @@ class Replies:
         if failure.text:
             text = ET.SubElement(error, f"{{{STANZA_ERRORS}}}text")
             text.text = clean_text(failure.text)
+        if failure.application:
+            ET.SubElement(error, failure.application)
         self._xmpp.send(stanza)
         return True
 

@@ -11,8 +11,9 @@ Rules:
 from __future__ import annotations
 
 import logging
+import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -69,6 +70,7 @@ class StreamSource:
         #: Makes the answers.
         self.replies = Replies(xmpp)
         self._features = Features(xmpp)
+        self._rooms = rooms
         self._sink = sink
         self._wants = wants
         #: An IQ between its match and its run, with its Event.
@@ -80,6 +82,8 @@ class StreamSource:
             StanzaBase: self.arrivals.other,
         }
         self._lifecycle_lane = (name, "lifecycle")
+        #: Called when this closes.
+        self.closers: list[Callable[[], None]] = []
         self._handler = _Intake(self)
         xmpp.register_handler(self._handler)
         xmpp.add_event_handler("stanza_given_up", self._on_given_up)
@@ -88,6 +92,8 @@ class StreamSource:
         """Take back what was registered. Idempotent."""
         self.xmpp.remove_handler(self._handler.name)
         self.xmpp.del_event_handler("stanza_given_up", self._on_given_up)
+        while self.closers:
+            self.closers.pop()()
 
     # -- in -------------------------------------------------------------------------------------
 
@@ -156,6 +162,11 @@ class StreamSource:
                 f"a life-cycle event has no sender to answer with {type(reply).__name__}; use say()"
             )
 
+    def result(self, event: StanzaEvent, payload: ET.Element) -> None:
+        """Send the result of an IQ request whose handler returned `HANDLED`."""
+        self.replies.result(event, payload)
+        self.counts["answered"] += 1
+
     def fail(self, event: Any, failure: Failure) -> bool:
         """Tell the sender of `event` that it was not handled; see `Replies.fail`."""
         told = isinstance(event, StanzaEvent) and self.replies.fail(event, failure)
@@ -165,6 +176,16 @@ class StreamSource:
     def live(self, event: StanzaEvent, edits: Edits = "auto") -> LiveMessage:
         """An answer to `event` that grows while a handler works."""
         return LiveMessage(self.replies, self._features, event, edits)
+
+    def respond(self, event: StanzaEvent, text: str, children: Iterable[ET.Element] = ()) -> None:
+        """Answer a message with a text and more `children`."""
+        self.replies.respond(event, text, children)
+        self.counts["answered"] += 1
+
+    def nick_in(self, room: str) -> str:
+        """Our own nick in a room; empty if we are not in."""
+        known = self._rooms.get(room)
+        return "" if known is None else known.nick
 
     def send_message(self, to: str, body: str, type: str = "chat", from_: str = "") -> None:
         """Send a message; `from_` is for components."""
