@@ -147,15 +147,17 @@ async def test_a_socket_that_can_not_publish() -> None:
 
 @pytest.mark.usefixtures("reloads")
 async def test_a_reload_publishes_nothing_twice(connect: Connect) -> None:
-    async with TestBot(config('stanzas = ["iq", "message"]\ntopic = "t"')) as bot:
+    async with TestBot(config('stanzas = ["iq", "message"]')) as bot:
         peer = connect(bot, "events", "PULL")
-        for number in range(3):
+        asked: list[str] = []
+        for number in range(4):
             await bot.hears(
                 f"<iq type='get' id='q{number}' from='a@localhost/x' to='bot@bot.localhost'/>"
             )
             await bot.says(f"!echo {number}")
-            seen = [(await receive(peer))[1] for _ in range(2)]
-            assert [stanza["stanza"] for stanza in seen] == ["iq", "message"]
-            assert seen[0]["id"] == f"q{number}"
+            # What the bot itself asked rooms is answered in between.
+            while (stanza := (await receive(peer))[1])["stanza"] != "message":
+                asked += [stanza["id"]] * (stanza["type"] == "get")
+            assert stanza["body"] == f"!echo {number}"
             await bot.app.plugins.reload("publish")
-        assert counts(bot, "publish") == {"published": 6}
+        assert asked == ["q0", "q1", "q2", "q3"]
