@@ -147,7 +147,8 @@ async def test_a_socket_that_can_not_publish() -> None:
 
 @pytest.mark.usefixtures("reloads")
 async def test_a_reload_publishes_nothing_twice(connect: Connect) -> None:
-    async with TestBot(config('stanzas = ["iq", "message"]')) as bot:
+    settings = config('stanzas = ["iq", "message"]').replace("send_buffer = 2", "")
+    async with TestBot(settings) as bot:
         peer = connect(bot, "events", "PULL")
         asked: list[str] = []
         for number in range(4):
