@@ -30,6 +30,7 @@ from zxmpp.reload import apply
 from zxmpp.services import Services
 from zxmpp.sockets import SocketSettings, SocketSource
 from zxmpp.streams import AttachedStream, BaseStream, Stream, StreamSettings, read_secret
+from zxmpp.watch import watch as watch_files
 
 __all__ = ["App", "attach"]
 
@@ -268,8 +269,8 @@ class App:
         log.info("stopped")
 
     async def reload(self) -> list[str]:
-        """Read the configuration file again and apply what changed; see `zxmpp.reload`. Says what
-        was done. ZxmppError if it is wrong, and then nothing changed."""
+        """Read the configuration file again and apply what changed, plugins' own files too; see
+        `zxmpp.reload`. Says what was done. ZxmppError if it is wrong, and then nothing changed."""
         if self.path is None:
             raise ConfigError(
                 "this app was made without a configuration file; there is none to read"
@@ -290,9 +291,9 @@ class App:
         if self._reloading is None or self._reloading.done():
             self._reloading = asyncio.ensure_future(reload())
 
-    async def run(self) -> None:
+    async def run(self, *, watch: bool = False) -> None:
         """Start, serve until SIGTERM or SIGINT, stop. A second signal stops at once. SIGHUP reads
-        the configuration again."""
+        the configuration again; with `watch`, a plugin is reloaded when its file changes."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         signals = 0
@@ -328,7 +329,11 @@ class App:
             # pauses go.
             gc.collect()
             gc.freeze()
+            watcher = asyncio.ensure_future(watch_files(self)) if watch else None
             await ended.wait()
+            if watcher is not None:
+                watcher.cancel()
+                await asyncio.wait([watcher])
             stop = asyncio.ensure_future(self.stop())
             force = asyncio.ensure_future(forced.wait())
             await asyncio.wait({stop, force}, return_when=asyncio.FIRST_COMPLETED)

@@ -107,9 +107,12 @@ def run(
     uvloop: Annotated[
         bool, typer.Option("--uvloop", help="Use uvloop (extra: zxmpp[uvloop]).")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Reload a plugin when its file changes.")
+    ] = False,
 ) -> None:
     """Run a bot in the foreground until SIGTERM or Ctrl-C; a second one stops at once. SIGHUP reads
-    the configuration again.
+    the configuration, and plugins whose files changed, again.
 
     Exit status: 0 stopped by a signal; 1 failed at run time, as when a port is in use; 2 the
     configuration or an argument is wrong.
@@ -122,7 +125,7 @@ def run(
         settings = _good(config).settings
         set_up_logging(level_of(quiet, verbose, settings.app.log_level), json_logs)
         with asyncio.Runner(loop_factory=_loop_factory(uvloop)) as runner:
-            runner.run(NotifyingApp(config).run())
+            runner.run(NotifyingApp(config).run(watch=watch))
 
 
 @cli.command()
