@@ -142,7 +142,7 @@ class Webhook(Plugin):
         self._error, self._reply = door.error, door.Reply
         host, _, port = self.config.listen.rpartition(":")
         # At a reload, the version before and this one take from the same queue: nobody is lost.
-        before = getattr(self, "replaces", None)
+        before: Any = self.replaces
         try:
             if before is not None and before.config.listen == self.config.listen:
                 sock = before.door.sock.dup()

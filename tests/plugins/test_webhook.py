@@ -441,27 +441,20 @@ async def test_a_bot_that_stops_answers_what_it_took() -> None:
             await post(b"text")
 
 
-async def test_a_new_version_takes_over_without_losing_anybody() -> None:
-    from zxmpp_plugins.webhook import Webhook
-
-    class Newer(Webhook):
-        @property
-        def replaces(self) -> Any:
-            return self.app.plugins.get("webhook")
-
+async def test_a_reload_loses_nobody() -> None:
     async with serving(OPEN) as (bot, post):
         await post({"text": "x"}, Idempotency_Key="1")
-        old = bot.app.plugins.get("webhook")
-        table = {"listen": "127.0.0.1:0", "hooks": {"build": {"to": [ROOM], "open": True}}}
-        newer: Any = await bot.app.plugins.load("newer", Newer, table)
-        newer.adopt(old)
-        assert newer.address == old.address
+        address = bot.app.plugins.get("webhook").address
         posts = [asyncio.ensure_future(post({"text": str(n)})) for n in range(20)]
-        await bot.app.plugins.unload("webhook")
+        assert await bot.app.plugins.reload("webhook") == ["webhook"]
+        posts += [asyncio.ensure_future(post({"text": str(n)})) for n in range(20, 40)]
         assert {status for status, _ in await asyncio.gather(*posts)} == {200}
+        await bot.app.plugins.retired()
+        assert bot.app.plugins.get("webhook").address == address
         assert await post({"text": "x"}, Idempotency_Key="1") == (
             200, {"ok": True, "duplicate": True},
         )  # fmt: skip
+        assert sorted(int(text) for _, text in await said(bot) if text != "x") == [*range(40)]
 
 
 # -- configuration --------------------------------------------------------------------------------
