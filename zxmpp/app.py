@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from zxmpp.commands import ChatFace, Commands
+from zxmpp.commands import ChatFace, Commands, LocalFace, ServiceFace
 from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
@@ -87,6 +87,7 @@ class App:
         self.streams: dict[str, BaseStream] = {}
         self.sockets: dict[str, SocketSource] = {}
         self._services: Services | None = None
+        self._local: LocalFace | None = None
         self._source = _AppSource()
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
@@ -177,6 +178,10 @@ class App:
             if (broker := self.settings.broker) is not None:
                 source = self.open_socket(BROKER, broker.socket)
                 self._services = Services(broker.options, source, self.pipeline)
+                limit = broker.socket.max_message_bytes
+                ServiceFace(self.commands, self._services.driver, limit)
+            control = self.settings.app.control
+            self._local = LocalFace.open(self.commands, control, self.path, self.open_socket)
             for name, stream_settings in self.settings.streams.items():
                 self.add_stream(self.make_stream(name, stream_settings))
             await self.plugins.load_all(self.settings.plugins)
@@ -241,6 +246,8 @@ class App:
             await asyncio.gather(*flushed, return_exceptions=True)
         for name in list(self.sockets):
             self.close_socket(name)
+        if self._local is not None:
+            self._local.close()
         await self.pipeline.close()
         log.info("stopped")
 

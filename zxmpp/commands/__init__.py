@@ -2,8 +2,12 @@
 
 from zxmpp.commands.call import Call
 from zxmpp.commands.chat import ChatFace
+from zxmpp.commands.local import LocalFace
 from zxmpp.commands.parameters import Parameter
 from zxmpp.commands.registry import Command, Commands
+from zxmpp.commands.service import ServiceFace
 from zxmpp.commands.signature import Signature
 
-__all__ = ["Call", "ChatFace", "Command", "Commands", "Parameter", "Signature"]
+__all__ = [
+    "Call", "ChatFace", "Command", "Commands", "LocalFace", "Parameter", "ServiceFace", "Signature",
+]  # fmt: skip

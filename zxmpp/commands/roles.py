@@ -8,9 +8,10 @@ from msgspec import Struct
 
 from zxmpp.event import StanzaEvent
 
-__all__ = ["LOCAL", "Roles", "Who", "who_of"]
+__all__ = ["BROKER", "LOCAL", "Roles", "Who", "who_of"]
 
-LOCAL = "@local"
+#: Whoever calls over the control socket, and whoever asks the broker.
+LOCAL, BROKER = "@local", "@broker"
 
 
 class Who(Struct, frozen=True):
