@@ -173,6 +173,9 @@ class App:
             raise ClosedError("this app was started already; make a new one")
         self._started = True
         try:
+            # First: it finds out whether this bot runs already.
+            control = self.settings.app.control
+            self._local = LocalFace.open(self.commands, control, self.path, self.open_socket)
             for name, socket_settings in self.settings.sockets.items():
                 self.open_socket(name, socket_settings)
             if (broker := self.settings.broker) is not None:
@@ -180,8 +183,6 @@ class App:
                 self._services = Services(broker.options, source, self.pipeline)
                 limit = broker.socket.max_message_bytes
                 ServiceFace(self.commands, self._services.driver, limit)
-            control = self.settings.app.control
-            self._local = LocalFace.open(self.commands, control, self.path, self.open_socket)
             for name, stream_settings in self.settings.streams.items():
                 self.add_stream(self.make_stream(name, stream_settings))
             await self.plugins.load_all(self.settings.plugins)

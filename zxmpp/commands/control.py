@@ -20,7 +20,7 @@ from pathlib import Path
 from zxmpp.errors import SocketError
 from zxmpp.sockets.address import MAX_IPC_PATH, ipc_listener
 
-__all__ = ["ControlError", "claim", "clear", "paths", "refuse_second", "running", "unmasked"]
+__all__ = ["ControlError", "claim", "paths", "present", "refuse_second", "unmasked"]
 
 _OFF = 'or switch it off: [app] control = "off"'
 _OTHER = f"choose another place, as in [app] control = '/run/mybot/control.sock', {_OFF}"
@@ -79,12 +79,6 @@ def refuse_second(places: list[Path]) -> None:
             )
 
 
-def clear(path: Path) -> None:
-    """Take away the file of a socket that was closed."""
-    if not ipc_listener(f"ipc://{path}"):
-        path.unlink(missing_ok=True)
-
-
 @contextmanager
 def unmasked() -> Iterator[None]:
     """Whatever is made inside, only its owner can use."""
@@ -95,8 +89,8 @@ def unmasked() -> Iterator[None]:
         os.umask(before)
 
 
-def running(places: list[Path]) -> Path | None:
-    """Where a bot listens; None if there is none. ControlError if it would be somebody else's."""
+def present(places: list[Path]) -> Iterator[Path]:
+    """Where a bot may listen: there is a socket. ControlError if it would be somebody else's."""
     for path in places:
         _check_length(path)
         try:
@@ -107,9 +101,7 @@ def running(places: list[Path]) -> Path | None:
             raise ControlError(
                 f"{path} is not a socket of your own; run this as the user that runs the bot"
             )
-        if ipc_listener(f"ipc://{path}"):
-            return path
-    return None
+        yield path
 
 
 def _check_length(path: Path) -> None:

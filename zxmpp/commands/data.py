@@ -225,10 +225,10 @@ def values_of(question: Question, answer: Any) -> dict[str, Any]:
     alone will do. ValueError says what is wrong."""
     fields = question.fields
     if not isinstance(answer, dict):
-        if len(fields) != 1:
-            names = ", ".join(field.name for field in fields)
-            raise ValueError(f"it is an object of {names}")
-        answer = {fields[0].name: answer}
+        if len(fields) == 1:
+            return {fields[0].name: fields[0].convert_data(answer)}
+        names = ", ".join(field.name for field in fields)
+        raise ValueError(f"it is an object of {names}")
     found = read_data(fields, answer, ValueError)
     for field in fields:
         if field.name not in found:

@@ -59,7 +59,7 @@ class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: str = ""
     words: list[str] = []
     text: str = ""
-    list: bool = False
+    listing: bool = msgspec.field(default=False, name="list")
     answer: Any = msgspec.UNSET
     cancel: bool = False
 
@@ -206,7 +206,9 @@ class LocalFace(DataFace):
         for path in places:
             try:
                 control.claim(path, private=setting == "auto")
-                return cls(commands, path, open_socket)
+                face = cls(commands, path, open_socket)
+                log.info("zxmpp call --bot finds this bot at %s", path)
+                return face
             except control.ControlError as refused:
                 error = error or refused
         if error is not None and setting != "auto":
@@ -244,7 +246,7 @@ class LocalFace(DataFace):
             self._commands.owner.counts["calls-full"] += 1
             raise UsageError(f"{MAX_OPEN} calls run already; try again later")
         talk = _Talk(event, said, self._limit, lambda: self._forget(peer, talk))
-        if said.list:
+        if said.listing:
             for command in self._commands.visible(self.who):
                 if not command.signature.needs_stanza:
                     usage = command.signature.usage.removeprefix(self._commands.prefix)
@@ -288,7 +290,7 @@ class LocalFace(DataFace):
         """The file of the socket, which is closed, goes."""
         if self._probe is not None:
             self._probe.cancel()
-        control.clear(self.path)
+        self.path.unlink(missing_ok=True)
 
 
 def _split(said: _Said) -> tuple[str, str]:
@@ -304,7 +306,7 @@ def _read(event: FramesEvent) -> _Said:
         said = msgspec.json.decode(event.frames[0] if len(event.frames) == 1 else b"", type=_Said)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"a call is one frame, an object of JSON: {error}") from None
-    if not (said.command or said.text.strip() or said.list or said.cancel
+    if not (said.command or said.text.strip() or said.listing or said.cancel
             or said.answer is not msgspec.UNSET):  # fmt: skip
         raise UsageError("a call names a command, or has a text")
     return said

@@ -3,7 +3,7 @@
 Rules:
 - The body is one frame, a JSON object of the arguments by name; empty is no arguments. A second frame,
   if there is one, is a JSON list of answers to what the command asks, in order.
-- The answer is one JSON object per piece. What a function returns is one final answer; what one yields
+- The answer is one JSON object per piece, each a line. What a function returns is one final answer; what one yields
   are parts, and an empty frame ends them.
 - A failure is the protocol's own for a peer of zxmpp (condition and text). For any other it is the
   final answer, ``{"type": "error", "condition": ..., "text": ...}``: plain MDP has no word for it.
@@ -60,14 +60,14 @@ class _Asked(Conversation):
         self.body = request.body
 
     def piece(self, piece: Any) -> None:
-        self._driver.part(self.request, [encoded(piece, self._limit)])
+        self._driver.part(self.request, [encoded(piece, self._limit) + b"\n"])
 
     def progress(self, fraction: float | None, text: str) -> None:
         if fraction is not None:
             self._driver.part(self.request, [b""], fraction)
 
     def end(self, piece: Any = None) -> None:
-        body = b"" if piece is None else encoded(piece, self._limit)
+        body = b"" if piece is None else encoded(piece, self._limit) + b"\n"
         self.over = True
         self._driver.answer(self.request, [body])
 
