@@ -63,8 +63,8 @@ FREE = "free"
 #: The stanza that is being handled here, for what a handler does on behalf of its sender.
 CURRENT: ContextVar[StanzaEvent | None] = ContextVar("zxmpp current stanza", default=None)
 
-#: The time limit of the handler that runs here, once it has suspended.
-_LIMIT: ContextVar[asyncio.Timeout | None] = ContextVar("zxmpp time limit", default=None)
+#: The handler here, once it has suspended.
+_RUN: ContextVar[_Run | None] = ContextVar("zxmpp run", default=None)
 
 Handler: TypeAlias = Callable[[Any], Any]
 Job: TypeAlias = "tuple[Route, Event]"
@@ -72,21 +72,41 @@ Job: TypeAlias = "tuple[Route, Event]"
 
 @asynccontextmanager
 async def off_the_clock() -> AsyncGenerator[None, None]:
-    """The time limit of the handler that runs here stands still inside: what waits there has a limit
-    of its own."""
-    if _LIMIT.get() is None:
+    """What the handler here awaits inside is a person: its time limit stands still, and whoever waits
+    for handlers to end does not wait for it. What is awaited has a limit of its own."""
+    if _RUN.get() is None:
         await asyncio.sleep(0)  # a handler has its limit from its second step on
-    limit, loop = _LIMIT.get(), asyncio.get_running_loop()
-    due = None if limit is None else limit.when()
-    if limit is None or due is None:
+    run, loop = _RUN.get(), asyncio.get_running_loop()
+    if run is None:
         yield
         return
-    left = due - loop.time()
-    limit.reschedule(None)
+    due = run.limit.when()
+    left = None if due is None else due - loop.time()
+    run.limit.reschedule(None)
+    run.runner.resting.append(run)
+    run.runner.check_settled()
     try:
         yield
     finally:
-        limit.reschedule(loop.time() + left)
+        run.runner.resting.remove(run)
+        run.limit.reschedule(None if left is None else loop.time() + left)
+
+
+class _Run:
+    """One handler that has suspended."""
+
+    __slots__ = ("event", "limit", "route", "runner")
+
+    def __init__(self, runner: Runner, limit: asyncio.Timeout, route: Route, event: Event) -> None:
+        self.runner = runner
+        self.limit = limit
+        self.route = route
+        self.event = event
+
+    @property
+    def held(self) -> int:
+        """How many handlers this one holds: itself, and what waits behind it in its lane."""
+        return 1 + self.route.owner.lanes.depth(self.route.lane_of(self.event))
 
 
 class Owner:
@@ -159,6 +179,12 @@ class Route:
             inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)
         )
 
+    def lane_of(self, event: Event) -> Hashable:
+        """The lane that `event` is handled in."""
+        if self.lane is None:
+            return event.lane
+        return object() if self.lane is FREE else (FREE, self.lane)
+
     def __repr__(self) -> str:
         return f"<Route {self.name} of {self.owner.name}>"
 
@@ -173,6 +199,8 @@ class Runner:
         #: Handlers that were submitted, and that have ended.
         self.started = 0
         self.finished = 0
+        #: Those of them that wait for a person.
+        self.resting: list[_Run] = []
         self._settled: asyncio.Event | None = None
 
     def run(self, job: Job) -> Rest | None:
@@ -253,7 +281,7 @@ class Runner:
         CURRENT.set(event if isinstance(event, StanzaEvent) else None)
         try:
             async with asyncio.timeout(limit) as deadline:
-                _LIMIT.set(deadline)
+                _RUN.set(_Run(self, deadline, route, event))
                 result = await self._steps(route, work, waits_for, first)
             if result is not None or event.source.owes_answer:
                 event.source.answer(event, result)
@@ -272,7 +300,7 @@ class Runner:
         except (Exception, SystemExit) as error:
             self._fail(route, event, error)
         finally:
-            _LIMIT.set(None)
+            _RUN.set(None)
             self._end()
 
     @types.coroutine
@@ -383,15 +411,22 @@ class Runner:
         return self.started - self.finished
 
     def check_settled(self) -> None:
-        if self._settled is not None and self.in_flight == 0:
+        if self._settled is not None and self._is_settled():
             self._settled.set()
 
+    def _is_settled(self) -> bool:
+        if not self.resting:
+            return self.in_flight == 0
+        return self.in_flight == sum(run.held for run in self.resting)
+
     async def settle(self, timeout: float) -> bool:
-        """Wait until nothing is in flight, at most `timeout` seconds. False if something still is.
+        """Wait until nothing is in flight but what waits for a person (or behind
+        what does), at most `timeout` seconds.
+        False if something still is.
 
         The order is: whatever was received before the call is done after it.
         """
-        if self.in_flight == 0:
+        if self._is_settled():
             return True
         if self._settled is None or self._settled.is_set():
             self._settled = asyncio.Event()
