@@ -95,28 +95,10 @@ class Peer:
 
 
 async def by_chat(bot: TestBot, case: Case) -> list[Any]:
-    """What the bot said to alice, questions left out."""
-    replies = await bot.hears_message(f"!{case.name} {case.line}".strip()) if not case.typed else []
-    if case.typed:
-        await _converse(bot, f"!{case.name} {case.line}".strip(), case.typed, replies)
+    replies: list[Any] = []
+    for text in (f"!{case.name} {case.line}".strip(), *case.typed):
+        replies = await bot.hears_message(text)
     return replies
-
-
-async def _converse(bot: TestBot, first: str, typed: list[str], replies: list[str]) -> None:
-    asked = asyncio.ensure_future(bot.next_message())
-    talk = asyncio.ensure_future(bot.hears_message(first))
-    for text in typed:
-        async with asyncio.timeout(LIMIT):
-            await asked
-        asked = asyncio.ensure_future(bot.next_message())
-        await asyncio.sleep(0)
-        answer = asyncio.ensure_future(bot.hears_message(text))
-    async with asyncio.timeout(LIMIT):
-        said = await talk
-        await answer
-    asked.cancel()
-    # One message for each question, then what came of it.
-    replies += said[len(typed) :]
 
 
 async def by_service(bot: TestBot, case: Case) -> list[Any]:

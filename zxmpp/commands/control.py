@@ -53,7 +53,9 @@ def claim(path: Path, private: bool) -> None:
     _check_length(path)
     if private:
         try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.parent.mkdir(mode=0o700)
+        except FileExistsError:
+            pass
         except OSError as error:
             raise ControlError(
                 f"the folder of the control socket, {path.parent}, can't be made: "

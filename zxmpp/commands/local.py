@@ -49,8 +49,8 @@ log = logging.getLogger(__name__)
 
 #: How often a wrong answer is asked again.
 TRIES = 3
-#: Seconds after a connection broke, when its peer is looked for once more.
-PROBE_AGAIN = 0.1
+#: Seconds after a connection broke, when its peer is looked for once more; doubled up to the last.
+PROBE_FIRST, PROBE_LAST = 0.1, 5.0
 
 
 class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -272,19 +272,20 @@ class LocalFace(DataFace):
     # -- peers that are gone ---------------------------------------------------------------------
 
     def _broke(self, event: LifecycleEvent) -> None:
-        self._look()
-        if self._probe is None and self._talks:
-            self._probe = asyncio.get_running_loop().call_later(PROBE_AGAIN, self._look_again)
+        self._look(PROBE_FIRST)
 
-    def _look_again(self) -> None:
-        self._probe = None
-        if not self._source.socket.closed:
-            self._look()
-
-    def _look(self) -> None:
-        """Whoever can't be told that this bot lives has gone."""
+    def _look(self, again: float) -> None:
+        """Whoever can't be told that this bot lives has gone. ZeroMQ takes a moment to know."""
+        if self._probe is not None:
+            self._probe.cancel()
+            self._probe = None
+        if self._source.socket.closed:
+            return
         for talk in list(self._talks.values()):
             talk.tell({"type": "alive"})
+        if self._talks and again <= PROBE_LAST:
+            loop = asyncio.get_running_loop()
+            self._probe = loop.call_later(again, self._look, again * 2)
 
     def close(self) -> None:
         """The file of the socket, which is closed, goes."""
