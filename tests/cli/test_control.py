@@ -6,15 +6,16 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.cli.broker import LIMIT, Ended, cli, finished, on_terminal, started
-from tests.cli.conftest import Zxmpp
+from tests.cli.conftest import Zxmpp, command, environment
 
 CONFIG = """\
 [app]
@@ -119,11 +120,15 @@ class Mine(Plugin):
 BOT = ("--bot", "bot.toml")
 
 
+def write(folder: Path) -> None:
+    (folder / "bot.toml").write_text(CONFIG.format(control=folder / "c"))
+    (folder / "mine.py").write_text(PLUGIN)
+
+
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Process]:
     """A bot, until it can be called."""
-    (folder / "bot.toml").write_text(CONFIG.format(control=folder / "c"))
-    (folder / "mine.py").write_text(PLUGIN)
+    write(folder)
     async with started(folder, "run") as process:
         await shows(process.stderr, b"plugin mine is loaded")
         yield process
@@ -134,6 +139,23 @@ async def shows(stream: asyncio.StreamReader | None, mark: bytes) -> None:
     async with asyncio.timeout(LIMIT):
         while mark not in (line := await stream.readline()):
             assert line, f"it ended without {mark!r}"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a bot that runs for all tests which leave it as it is."""
+    folder = tmp_path_factory.mktemp("shared")
+    write(folder)
+    with subprocess.Popen(
+        command("run"), cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            while "plugin mine is loaded" not in (line := process.stderr.readline()):
+                assert line, "the bot did not start"
+            yield folder
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -150,7 +172,7 @@ def ends(ended: Ended) -> tuple[int, str, str]:
     return ended.status, ended.out.decode(), ended.err
 
 
-async def test_the_result_is_on_stdout(tmp_path: Path, bot: Process) -> None:
+async def test_the_result_is_on_stdout(shared: Path) -> None:
     for args, out in (
         (["add", "3"], "5\n"),
         (["add", "--", "-3", "1"], "-2\n"),
@@ -158,25 +180,25 @@ async def test_the_result_is_on_stdout(tmp_path: Path, bot: Process) -> None:
         # The user who runs the bot may do all.
         (["table"], "All\nname  n\na     1\nbbb\n"),
     ):
-        assert ends(await call(tmp_path, *args)) == (0, out, "")
+        assert ends(await call(shared, *args)) == (0, out, "")
 
 
-async def test_without_a_name_it_lists_the_commands(tmp_path: Path, bot: Process) -> None:
-    status, out, _ = ends(await call(tmp_path))
+async def test_without_a_name_it_lists_the_commands(shared: Path) -> None:
+    status, out, _ = ends(await call(shared))
     assert status == 0
     assert "add <a> [b] - Add two numbers.\n" in out
     assert "table - Rows.\n" in out
-    first = json.loads((await call(tmp_path, "--json")).out.splitlines()[0])
+    first = json.loads((await call(shared, "--json")).out.splitlines()[0])
     assert first["name"] == "add"
     assert first["schema"]["required"] == ["a"]
 
 
-async def test_progress_is_on_stderr_and_json_on_lines(tmp_path: Path, bot: Process) -> None:
-    ended = await call(tmp_path, "steps")
+async def test_progress_is_on_stderr_and_json_on_lines(shared: Path) -> None:
+    ended = await call(shared, "steps")
     assert ends(ended)[:2] == (0, "one\ntwo\n")
     assert "50%" in ended.err
     assert "soon" in ended.err
-    ended = await call(tmp_path, "steps", "--json")
+    ended = await call(shared, "steps", "--json")
     assert [json.loads(line) for line in ended.out.splitlines()] == [
         {"type": "text", "text": "one"}, {"type": "text", "text": "two"},
     ]  # fmt: skip
@@ -192,53 +214,57 @@ async def test_progress_is_on_stderr_and_json_on_lines(tmp_path: Path, bot: Proc
                                  "Usage: !add <a> [b]")),
     ],
 )  # fmt: skip
-async def test_a_failure_ends_it_with_1(
-    tmp_path: Path, bot: Process, args: list[str], text: str
-) -> None:
-    assert ends(await call(tmp_path, *args)) == (1, "", f"zxmpp: {text}\n")
-    ended = await call(tmp_path, *args, "--json")
-    assert json.loads(ended.out)["type"] == "error"
+async def test_a_failure_ends_it_with_1(shared: Path, args: list[str], text: str) -> None:
+    assert ends(await call(shared, *args)) == (1, "", f"zxmpp: {text}\n")
 
 
-async def test_a_file_goes_where_it_is_told(tmp_path: Path, bot: Process) -> None:
+async def test_a_failure_is_json_too(shared: Path) -> None:
+    ended = await call(shared, "ad", "--json")
+    assert json.loads(ended.out) == {
+        "type": "error", "condition": "item-not-found",
+        "text": "There is no command ad. Did you mean add?",
+    }  # fmt: skip
+
+
+async def test_a_file_goes_where_it_is_told(shared: Path) -> None:
     data = b"\x89PNG\r\n\0\xff"
-    assert (await call(tmp_path, "picture")).out == data
-    ended = await call(tmp_path, "picture", "-o", "out.png")
+    assert (await call(shared, "picture")).out == data
+    ended = await call(shared, "picture", "-o", "out.png")
     assert ends(ended) == (0, "", "a picture\n")
-    assert (tmp_path / "out.png").read_bytes() == data
-    ended = await call(tmp_path, "picture", "2", "-o", "out.png")
+    assert (shared / "out.png").read_bytes() == data
+    ended = await call(shared, "picture", "2", "-o", "out.png")
     assert ended.status == 1
     assert "there is another file" in ended.err
-    ended = await call(tmp_path, "picture", "-o", "no/such/folder")
+    ended = await call(shared, "picture", "-o", "no/such/folder")
     assert ended.status == 1
     assert "no/such/folder can't be written: No such file or directory" in ended.err
 
 
-async def test_on_a_terminal(tmp_path: Path, bot: Process) -> None:
-    async with on_terminal(tmp_path, "call", *BOT, "evil") as terminal:
+async def test_on_a_terminal(shared: Path) -> None:
+    async with on_terminal(shared, "call", *BOT, "evil") as terminal:
         await terminal.shows("a\ufffd[2Jb")
         assert await terminal.ends() == 0
         assert b"\x1b[2J" not in terminal.shown
-    async with on_terminal(tmp_path, "call", *BOT, "picture") as terminal:
+    async with on_terminal(shared, "call", *BOT, "picture") as terminal:
         await terminal.shows("x.png (image/png, 8 bytes): -o FILE writes it")
         assert await terminal.ends() == 0
         assert b"\0" not in terminal.shown
 
 
-async def test_questions_are_answered_from_stdin(tmp_path: Path, bot: Process) -> None:
-    ended = await call(tmp_path, "ask", stdin="2\nmany\n3\ny\n")
+async def test_questions_are_answered_from_stdin(shared: Path) -> None:
+    ended = await call(shared, "ask", stdin="2\nmany\n3\ny\n")
     assert ends(ended)[:2] == (0, "b 3 True\n")
     for text in ("Which?", "1. Green", "'many' is not a whole number", "Sure?"):
         assert text in ended.err
-    ended = await call(tmp_path, "order", stdin="Fish\nno\n\n")
+    ended = await call(shared, "order", stdin="Fish\nno\n\n")
     assert ends(ended)[:2] == (0, "1 fish False\n")
-    ended = await call(tmp_path, "ask", stdin="green\n")
+    ended = await call(shared, "ask", stdin="green\n")
     assert ended.status == 1
     assert "the command asks 'How many?', and stdin has no answer to that" in ended.err
 
 
-async def test_questions_are_answered_on_a_terminal(tmp_path: Path, bot: Process) -> None:
-    async with on_terminal(tmp_path, "call", *BOT, "ask") as terminal:
+async def test_questions_are_answered_on_a_terminal(shared: Path) -> None:
+    async with on_terminal(shared, "call", *BOT, "ask") as terminal:
         for question, answer in (("2. Black", "1"), ("How many?", "7"), ("Sure?", "no")):
             await terminal.shows(question)
             terminal.types(answer)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.commands.faces import LIMIT, Peer, the_bot
 from zxmpp import Call, NoAnswer, Plugin, command
+from zxmpp.commands import local as local_face
 from zxmpp.mdp import Client
 from zxmpp.sockets import Socket
 from zxmpp.testing import TestBot
@@ -190,7 +191,10 @@ async def test_a_megabyte_of_words(bot: TestBot) -> None:
     await still_works(bot)
 
 
-async def test_peers_that_come_and_go_leave_nothing_behind(bot: TestBot) -> None:
+async def test_peers_that_come_and_go_leave_nothing_behind(
+    bot: TestBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_face, "PROBE_LONGEST", 0.2)
     local: Any = bot.app._local
     for _ in range(20):
         peers = [Peer(bot) for _ in range(10)]

@@ -49,8 +49,9 @@ log = logging.getLogger(__name__)
 
 #: How often a wrong answer is asked again.
 TRIES = 3
-#: Seconds after a connection broke, when its peer is looked for once more; doubled up to the last.
-PROBE_FIRST, PROBE_LAST = 0.1, 5.0
+#: Seconds after a connection broke, when its peer is looked for once more; doubled up to the longest,
+#: with which all peers are looked for while calls run. Not every broken connection is told of.
+PROBE_FIRST, PROBE_LONGEST = 0.1, 5.0
 
 
 class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -254,6 +255,8 @@ class LocalFace(DataFace):
             talk.end()
             return
         self._talks[peer] = talk
+        if self._probe is None:
+            self._look_later(PROBE_LONGEST)
         self.begin(_split(said)[0], talk)
 
     def _go_on(self, talk: _Talk | None, said: _Said) -> None:
@@ -283,9 +286,12 @@ class LocalFace(DataFace):
             return
         for talk in list(self._talks.values()):
             talk.tell({"type": "alive"})
-        if self._talks and again <= PROBE_LAST:
-            loop = asyncio.get_running_loop()
-            self._probe = loop.call_later(again, self._look, again * 2)
+        if self._talks:
+            self._look_later(again)
+
+    def _look_later(self, seconds: float) -> None:
+        again = min(seconds * 2, PROBE_LONGEST)
+        self._probe = asyncio.get_running_loop().call_later(seconds, self._look, again)
 
     def close(self) -> None:
         """The file of the socket, which is closed, goes."""
