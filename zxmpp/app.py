@@ -181,8 +181,9 @@ class App:
             if (broker := self.settings.broker) is not None:
                 source = self.open_socket(BROKER, broker.socket)
                 self._services = Services(broker.options, source, self.pipeline)
-                limit = broker.socket.max_message_bytes
-                ServiceFace(self.commands, self._services.driver, limit)
+                if self.settings.commands.services:
+                    limit = broker.socket.max_message_bytes
+                    ServiceFace(self.commands, self._services.driver, limit)
             for name, stream_settings in self.settings.streams.items():
                 self.add_stream(self.make_stream(name, stream_settings))
             await self.plugins.load_all(self.settings.plugins)

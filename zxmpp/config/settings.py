@@ -92,6 +92,8 @@ class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
     prefix: str = "!"
     #: Whether a 1:1 chat needs no prefix: ``echo hi`` is a command, if ``echo`` is one.
     bare: bool = True
+    #: Whether the bot's own broker serves commands to backends, as ``command.NAME``.
+    services: bool = True
 
     def __post_init__(self) -> None:
         if not self.prefix or any(char.isspace() for char in self.prefix):
