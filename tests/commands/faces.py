@@ -11,13 +11,14 @@ from typing import Any, Self
 
 import msgspec
 
-from zxmpp import Plugin
+from tests.commands.adhoc import DATA, Caller
+from zxmpp import Plugin, Table
 from zxmpp.commands.results import as_data, as_text
 from zxmpp.mdp import Client, NoAnswer
 from zxmpp.sockets import Socket
 from zxmpp.testing import TestBot
 
-__all__ = ["FACES", "LIMIT", "Case", "Peer", "shown", "the_bot"]
+__all__ = ["FACES", "LIMIT", "ON_XMPP", "Case", "Peer", "said", "shown", "the_bot"]
 
 #: Seconds that each wait may take.
 LIMIT = 10
@@ -39,8 +40,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     #: The pieces of the result, or the text of the failure.
     pieces: list[Any] = []
     error: str = ""
-    #: What only the failure in a chat has.
-    chat_error: str = ""
+    #: How it is said on XMPP, and in a form, if not so.
+    xmpp_error: str = ""
+    form_error: str = ""
 
 
 @asynccontextmanager
@@ -118,17 +120,59 @@ async def by_shell(bot: TestBot, case: Case) -> list[Any]:
     return [each["text"] if each["type"] == "error" else each for each in said]
 
 
+def as_form(value: Any) -> list[str]:
+    """A value of JSON as the values of a field."""
+    if isinstance(value, list):
+        return [str(each) for each in value]
+    return ["true" if value is True else "false" if value is False else str(value)]
+
+
+async def by_adhoc(bot: TestBot, case: Case) -> list[Any]:
+    """What a client shows at the end: notes, then a table. A form that comes again says why."""
+    caller = Caller(bot)
+    answer = await caller.calls(case.name)
+    for stage in case.answers or [case.data]:
+        if answer.status == "executing":
+            fields = stage if isinstance(stage, dict) else {"answer": stage}
+            values = {name: as_form(value) for name, value in fields.items()}
+            answer = await caller.calls(case.name, answer.id, values=values)
+    if answer.type == "error":
+        return [answer.text]
+    came = [text for _, text in answer.notes]
+    if answer.form is not None and answer.form.find(f"{DATA}reported") is not None:
+        columns = [field.get("label", "") for field in answer.form.iterfind(f"{DATA}reported/*")]
+        title = answer.form.findtext(f"{DATA}title", "")
+        came.append(as_text(Table(columns, answer.table, title)))
+    return came
+
+
 Driver = Callable[[TestBot, Case], Awaitable[list[Any]]]
 
 #: Calls a case through a face; what it shows is `shown`.
-FACES: dict[str, Driver] = {"chat": by_chat, "service": by_service, "shell": by_shell}
+FACES: dict[str, Driver] = {
+    "chat": by_chat, "ad-hoc": by_adhoc, "service": by_service, "shell": by_shell,
+}  # fmt: skip
+#: Those for people on XMPP.
+ON_XMPP = ("chat", "ad-hoc")
 
 
 def shown(face: str, case: Case) -> list[Any]:
     """What the face shows of a good end."""
+    if face == "ad-hoc":
+        return [as_text(piece) for piece in case.pieces]
     if face != "chat":
         return [as_data(piece) for piece in case.pieces]
     return [
         as_text(piece) if isinstance(piece, str) else f"```\n{as_text(piece)}\n```"
         for piece in case.pieces
     ]
+
+
+def said(face: str, case: Case) -> str:
+    """How the face says the failure."""
+    if face == "ad-hoc" and case.form_error:
+        return case.form_error
+    if face in ON_XMPP and case.xmpp_error:
+        return case.xmpp_error
+    # Who fills in a form types nothing.
+    return case.error.partition(" Usage:")[0] if face == "ad-hoc" else case.error

@@ -11,7 +11,7 @@ import pytest
 from msgspec import Struct
 from slixmpp import JID
 
-from tests.commands.faces import FACES, Case, shown, the_bot
+from tests.commands.faces import FACES, ON_XMPP, Case, said, shown, the_bot
 from zxmpp import Call, Confirm, Form, Plugin, Refused, StanzaEvent, Table, UserError, command
 from zxmpp.testing import TestBot
 
@@ -137,7 +137,9 @@ CASES = {
         name="sum", line="3 y", words=["3", "y"], data={"a": 3, "b": "y"},
         error="b: 'y' is not a number. Usage: !sum <a> [b]",
     ),
-    "missing": Case(name="sum", error="a is missing. Usage: !sum <a> [b]"),
+    "missing": Case(
+        name="sum", error="a is missing. Usage: !sum <a> [b]", form_error="a: it is missing.",
+    ),
     "bool and literal": Case(
         name="flag", line="true slow", words=["true", "slow"], data={"on": True, "mode": "slow"},
         pieces=["True slow"],
@@ -176,7 +178,7 @@ CASES = {
     "no piece": Case(name="pieces", line="0", words=["0"], data={"count": 0}),
     "nothing": Case(name="nothing"),
     "refused": Case(name="refuse", error="not today"),
-    "failed": Case(name="break_", error="it is \x07broken", chat_error="it is broken"),
+    "failed": Case(name="break_", error="it is \x07broken", xmpp_error="it is broken"),
     "questions": Case(
         name="book", answers=["Ann B", 2, "d", True], typed=["Ann B", "2", "Door", "yes"],
         pieces=["Ann B 2 d True"],
@@ -200,8 +202,7 @@ async def bot(tmp_path: Path) -> AsyncIterator[TestBot]:
 async def test_the_same_call_gives_the_same_result(bot: TestBot, face: str, case: Case) -> None:
     came = await FACES[face](bot, case)
     if case.error:
-        text = case.chat_error if face == "chat" and case.chat_error else case.error
-        assert came == [text]
+        assert came == [said(face, case)]
     else:
         assert came == shown(face, case)
 
@@ -227,7 +228,7 @@ async def test_a_near_name_is_told(bot: TestBot, face: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("face", [face for face in FACES if face != "chat"])
+@pytest.mark.parametrize("face", [face for face in FACES if face not in ON_XMPP])
 async def test_what_wants_a_stanza_says_so(bot: TestBot, face: str) -> None:
     came = await FACES[face](bot, Case(name="stanza"))
     assert came == ["stanza works in a chat only: it needs the message that calls it."]
