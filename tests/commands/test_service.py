@@ -173,6 +173,27 @@ async def test_services_come_and_go_with_their_plugin(bot: TestBot, client: Clie
     assert json.loads(await client.request("command.hold"))["text"] == "0"
 
 
+async def test_it_can_be_switched_off(tmp_path: Path) -> None:
+    async with (
+        the_bot(tmp_path, Work, more="[commands]\nservices = false\n") as bot,
+        Client(bot.app.services.bound[0]) as client,
+    ):
+        assert await client.request("mmi.service", "command.hold") == b"404"
+        assert await client.request("mmi.service", "commands") == b"404"
+        with pytest.raises(NoAnswerInTime):
+            await client.request("command.hold", timeout=0.05)
+
+
+async def test_top_sees_what_runs(bot: TestBot, client: Client) -> None:
+    asked = asyncio.ensure_future(client.request("command.hold", timeout=LIMIT))
+    await begun(bot)
+    _, report = await client.request("mmi.services", result=list[bytes])
+    (service,) = json.loads(report)
+    assert (service["name"], service["running"]) == ("command.hold", 1)
+    work(bot).go.set()
+    await asked
+
+
 # -- who asks -------------------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ from zxmpp.commands.data import (
     values_of,
 )
 from zxmpp.commands.questions import MAX_OPEN
-from zxmpp.commands.roles import LOCAL
+from zxmpp.commands.roles import LOCAL, Who
 from zxmpp.commands.words import Line, WordList
 from zxmpp.errors import Cancelled, SocketError, Unanswered, UsageError
 from zxmpp.event import Failure, FramesEvent, Lifecycle, LifecycleEvent
@@ -121,8 +121,8 @@ class LocalCall(DataCall):
 
     face = "shell"
 
-    def __init__(self, event: CallEvent, command: Command, talk: _Talk, text: str) -> None:
-        super().__init__(event, command, event.source.who, text)  # type: ignore[attr-defined]
+    def __init__(self, event: CallEvent, command: Command, who: Who, talk: _Talk) -> None:
+        super().__init__(event, command, who, _split(talk.said)[1])
         self._talk = talk
 
     def arguments(self) -> Bound:
@@ -220,7 +220,7 @@ class LocalFace(DataFace):
 
     def call(self, event: CallEvent, command: Command) -> LocalCall:
         talk: Any = event.conversation
-        return LocalCall(event, command, talk, _split(talk.said)[1])
+        return LocalCall(event, command, self.who, talk)
 
     # -- what peers say --------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from zxmpp.commands.data import (
     encoded,
     values_of,
 )
-from zxmpp.commands.roles import BROKER
+from zxmpp.commands.roles import BROKER, Who
 from zxmpp.errors import Refused, UsageError, UserError
 from zxmpp.event import Failure
 from zxmpp.failures import failure_of
@@ -84,8 +84,8 @@ class ServiceCall(DataCall):
 
     face = "service"
 
-    def __init__(self, event: CallEvent, command: Command, body: list[bytes]) -> None:
-        super().__init__(event, command, event.source.who)  # type: ignore[attr-defined]
+    def __init__(self, event: CallEvent, command: Command, who: Who, body: list[bytes]) -> None:
+        super().__init__(event, command, who)
         self._body = body
         self._answers: deque[Any] = deque()
 
@@ -129,7 +129,7 @@ class ServiceFace(DataFace):
 
     def call(self, event: CallEvent, command: Command) -> ServiceCall:
         asked: Any = event.conversation
-        return ServiceCall(event, command, asked.body)
+        return ServiceCall(event, command, self.who, asked.body)
 
     # -- what the broker asks --------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +40,15 @@ def _text(name: bytes) -> str:
 
 
 def _services(broker: Broker) -> list[dict[str, Any]]:
+    here = Counter(request.service.name for request in broker.requests.here)
     return [
         {
             "name": _text(service.name),
             "workers": len(service.workers),
             "idle": len(service.idle),
             "queued": len(service.queue),
-            "running": sum(len(worker.held) for worker in service.workers.values()),
+            "running": here[service.name]
+            + sum(len(worker.held) for worker in service.workers.values()),
             **{key: service.counts[key] for key in ("requests", "answered", "failed")},
         }
         for service in sorted(broker.requests.services.values(), key=lambda service: service.name)
