@@ -37,7 +37,7 @@ class AppSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     #: DEBUG, INFO, WARNING or ERROR.
     log_level: str = "INFO"
-    #: Seconds that a stop waits for handlers that run.
+    #: Seconds that a stop, or a reload of a plugin, waits for handlers that run.
     drain_seconds: float = 10.0
     #: Where ``zxmpp call --bot`` finds the bot while it runs: the path of a socket that only its owner
     #: can use, ``auto`` for one in ``$XDG_RUNTIME_DIR/zxmpp`` or ``/tmp/zxmpp-UID``, or ``off``.
