@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     )
     from zxmpp.mdp.errors import BadAnswer, NoAnswer, NoAnswerInTime
     from zxmpp.plugin import NoConfig, Plugin
+    from zxmpp.streams.reading import Invitation, Reaction, own_words, receipt_of, reference_of
+    from zxmpp.streams.styling import block, plain, quote
 
 __all__ = [
     "HANDLED",
@@ -45,6 +47,7 @@ __all__ = [
     "ConfigError",
     "Event",
     "FramesEvent",
+    "Invitation",
     "Lifecycle",
     "LifecycleEvent",
     "NoAnswer",
@@ -52,6 +55,7 @@ __all__ = [
     "NoConfig",
     "Plugin",
     "PluginError",
+    "Reaction",
     "Refused",
     "Settings",
     "SocketError",
@@ -61,10 +65,16 @@ __all__ = [
     "UserError",
     "ZxmppError",
     "attach",
+    "block",
     "command",
     "every",
     "load",
     "on",
+    "own_words",
+    "plain",
+    "quote",
+    "receipt_of",
+    "reference_of",
 ]
 
 #: Where the public names are made; `errors` and `event` have what is not listed.
@@ -72,16 +82,24 @@ _HOMES = {
     "App": "app",
     "BadAnswer": "mdp.errors",
     "Call": "commands",
+    "Invitation": "streams.reading",
     "NoAnswer": "mdp.errors",
     "NoAnswerInTime": "mdp.errors",
     "NoConfig": "plugin",
     "Plugin": "plugin",
+    "Reaction": "streams.reading",
     "Settings": "config",
     "attach": "app",
+    "block": "streams.styling",
     "command": "declare",
     "every": "declare",
     "load": "config",
     "on": "declare",
+    "own_words": "streams.reading",
+    "plain": "streams.styling",
+    "quote": "streams.styling",
+    "receipt_of": "streams.reading",
+    "reference_of": "streams.reading",
 }
 
 

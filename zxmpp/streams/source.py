@@ -71,6 +71,7 @@ class StreamSource:
         self._features = Features(xmpp)
         self._sink = sink
         self._wants = wants
+        self._rooms = rooms
         #: An IQ between its match and its run, with its Event.
         self._matched: tuple[Any, StanzaEvent] | None = None
         self._makers = {
@@ -134,6 +135,10 @@ class StreamSource:
             (LifecycleEvent(self, keys, subject, self._lifecycle_lane, what, subject, detail),)
         )
 
+    def serves(self, service: str) -> bool:
+        """Whether we asked to be in a room of `service`: what it says of who is who is believed."""
+        return self._rooms.serves(service)
+
     def _on_given_up(self, given_up: GivenUp) -> None:
         self.tell(Lifecycle.GIVEN_UP, self.name, f"{given_up.reason}: {given_up}")
 
@@ -165,10 +170,6 @@ class StreamSource:
     def live(self, event: StanzaEvent, edits: Edits = "auto") -> LiveMessage:
         """An answer to `event` that grows while a handler works."""
         return LiveMessage(self.replies, self._features, event, edits)
-
-    def send_message(self, to: str, body: str, type: str = "chat", from_: str = "") -> None:
-        """Send a message; `from_` is for components."""
-        self.replies.message(to, body, type, from_)
 
     def statistics(self) -> dict[str, int]:
         """Stanzas that came in by kind, and what became of answers."""
