@@ -22,6 +22,7 @@ from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.guards import Dedupe, RateLimit, judge_marks
+from zxmpp.invitations import Invitations
 from zxmpp.loader import Loader
 from zxmpp.pipeline import Pipeline
 from zxmpp.reload import apply
@@ -82,6 +83,14 @@ class App:
             guards = self.settings.guards
             self.pipeline.guard(StanzaEvent, RateLimit(guards.rate, guards.burst))
         self.commands = Commands(self.pipeline, self.settings.commands.prefix, self.settings.roles)
+        if role := self.settings.commands.invitations:
+            if role not in self.settings.roles:
+                raise ConfigError(
+                    f"[commands] invitations: there is no role {role!r}; add it under [roles]"
+                )
+            Invitations(
+                self.pipeline, lambda jid: jid in self.settings.roles.get(role, ()), self.stream
+            )
         self.plugins = Loader(self)
         self.streams: dict[str, BaseStream] = {}
         self.sockets: dict[str, SocketSource] = {}

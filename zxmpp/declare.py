@@ -62,7 +62,7 @@ class _Messages:
     def __call__(self, function: F, /) -> F: ...
     @overload
     def __call__(
-        self, *, where: Callable[[StanzaEvent], bool] | None = None, lane: str | None = None,
+        self, /, *, where: Callable[[StanzaEvent], bool] | None = None, lane: str | None = None,
         timeout: float | None = None, accept: Iterable[str] = (),
     ) -> Wants: ...  # fmt: skip
     def __call__(self, function: Any = None, /, *, where: Any = None, lane: str | None = None,

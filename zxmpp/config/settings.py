@@ -85,6 +85,8 @@ class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     #: What a message begins with to be a command.
     prefix: str = "!"
+    #: The role whose members may invite the bot into rooms. Empty: nobody may.
+    invitations: str = ""
 
     def __post_init__(self) -> None:
         if not self.prefix or any(char.isspace() for char in self.prefix):

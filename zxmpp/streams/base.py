@@ -42,6 +42,9 @@ def check_jid(name: str, to: str) -> str:
 class BaseStream(ABC):
     """What `Stream` and `AttachedStream` have in common."""
 
+    #: Whether rooms can be joined with a bookmark.
+    keeps_bookmarks = False
+
     def __init__(self, name: str, xmpp: Any, source: StreamSource, uploads: Uploads) -> None:
         self.name = name
         #: slixmpp's object.

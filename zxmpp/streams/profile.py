@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import hashlib
 import xml.etree.ElementTree as ET
@@ -114,7 +115,8 @@ class Profile:
     def close(self) -> None:
         """Say nothing more. Idempotent."""
         self._xmpp.del_event_handler("session_bind", self._bound)
-        self._xmpp.del_filter("out", self._sign)
+        with contextlib.suppress(ValueError):
+            self._xmpp.del_filter("out", self._sign)
 
     # -- discovery ------------------------------------------------------------------------------
 

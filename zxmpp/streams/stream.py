@@ -64,6 +64,7 @@ class Stream(BaseStream):
             self.source.arrivals.speakers = frozenset({settings.jid, JID(self.own_jid).bare})
         self.supervisor = Supervisor(self.xmpp, name, settings, self._on_state)
         self.rooms.want(settings.room_settings)
+        self.keeps_bookmarks = settings.bookmarks
         self._chores = Chores(name)
         self._bookmarks = Bookmarks(self.xmpp, self.rooms, self._chores)
         self._vcard = VCard(name, self.xmpp, settings.vcard)
@@ -143,7 +144,7 @@ class Stream(BaseStream):
     def _arrange(self) -> None:
         """What is to be settled with the server in a new session."""
         self._uploads.forget()
-        if self.settings.bookmarks:
+        if self.keeps_bookmarks:
             self._bookmarks.session_started()
         if not self._vcard.wanted:
             return
@@ -179,7 +180,7 @@ class Stream(BaseStream):
     def join(
         self, room: str, nick: str = "", *, password: str = "", bookmark: bool = False
     ) -> None:
-        if bookmark and not self.settings.bookmarks:
+        if bookmark and not self.keeps_bookmarks:
             raise StreamError(
                 f"stream {self.name!r} keeps no bookmarks: set bookmarks = true in "
                 f"[streams.{self.name}] (a client), or list the room in rooms"
@@ -190,7 +191,7 @@ class Stream(BaseStream):
 
     def leave(self, room: str) -> None:
         left = self.rooms.leave(room)
-        if left and self.settings.bookmarks:
+        if left and self.keeps_bookmarks:
             self._bookmarks.remove(left)
 
     def statistics(self) -> dict[str, Any]:
