@@ -35,6 +35,11 @@ class Chores:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._told: set[str] = set()
 
+    @property
+    def running(self) -> list[str]:
+        """What is being done, by name."""
+        return [what for what, task in self._tasks.items() if not task.done()]
+
     def start(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` as the chore `what`."""
         self._cancel(what)

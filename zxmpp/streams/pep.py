@@ -1,12 +1,14 @@
-"""What the own account keeps at its server, node by node (XEP-0163, XEP-0060).
+"""What the own account keeps at its server, node by node (XEP-0163), by slixmpp's xep_0060.
 
 Rules:
 - One request each, with a bound in time; IqError and IqTimeout are for the caller.
-- What is kept privately says so with each publication: a server that can't keep it so refuses it.
+- What is kept privately says so with each publication. A server that does not know these options
+  (ejabberd 23) gets a node that is configured so first; one that can't have it so gets nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -16,8 +18,8 @@ from zxmpp.streams.chores import CHORE_SECONDS
 
 __all__ = ["Pep"]
 
-_PUBSUB = "{http://jabber.org/protocol/pubsub}"
-_FORM = "{jabber:x:data}"
+_ITEM = "{http://jabber.org/protocol/pubsub}item"
+_KIND = "http://jabber.org/protocol/pubsub#"
 #: What XEP-0402 (3) asks of the node.
 _PRIVATE = {
     "pubsub#persist_items": "true",
@@ -25,57 +27,70 @@ _PRIVATE = {
     "pubsub#send_last_published_item": "never",
     "pubsub#access_model": "whitelist",
 }
+#: How many items a node is to hold, where the server does not know "max".
+_MANY = "128"
 
 
 class Pep:
     """The nodes of `xmpp`'s own account."""
 
     def __init__(self, xmpp: Any) -> None:
-        self._xmpp = xmpp
+        xmpp.register_plugin("xep_0060")
+        self._pubsub = xmpp.plugin["xep_0060"]
+        self._forms = xmpp.plugin["xep_0004"]
 
     async def items(self, node: str) -> list[tuple[str, ET.Element]]:
         """What the node holds, by id; nothing if there is no such node."""
-        iq, pubsub = self._request("get")
-        ET.SubElement(pubsub, f"{_PUBSUB}items", {"node": node})
         try:
-            answer = await iq.send(timeout=CHORE_SECONDS)
+            answer = await self._pubsub.get_items(None, node, timeout=CHORE_SECONDS)
         except IqError as error:
             if error.condition == "item-not-found":
                 return []
             raise
-        items = answer.xml.iter(f"{_PUBSUB}item")
-        return [(item.get("id", ""), item[0]) for item in items if len(item)]
+        return [(item.get("id", ""), item[0]) for item in answer.xml.iter(_ITEM) if len(item)]
 
     async def publish(
         self, node: str, id: str, payload: ET.Element, *, private: bool = False
     ) -> None:
         """Put `payload` there, in place of what had that id."""
-        iq, pubsub = self._request("set")
-        publish = ET.SubElement(pubsub, f"{_PUBSUB}publish", {"node": node})
-        ET.SubElement(publish, f"{_PUBSUB}item", {"id": id}).append(payload)
-        if private:
-            options = ET.SubElement(pubsub, f"{_PUBSUB}publish-options")
-            form = ET.SubElement(options, f"{_FORM}x", {"type": "submit"})
-            kind = "http://jabber.org/protocol/pubsub#publish-options"
-            for name, value in {"FORM_TYPE": kind, **_PRIVATE}.items():
-                field = ET.SubElement(form, f"{_FORM}field", {"var": name})
-                if name == "FORM_TYPE":
-                    field.set("type", "hidden")
-                ET.SubElement(field, f"{_FORM}value").text = value
-        await iq.send(timeout=CHORE_SECONDS)
+        if not private:
+            await self._publish(node, id, payload, None)
+            return
+        try:
+            await self._publish(node, id, payload, self._form("publish-options", "max"))
+        except IqError as error:
+            if error.condition not in ("resource-constraint", "conflict", "not-acceptable"):
+                raise
+            await self._configure(node)
+            await self._publish(node, id, payload, None)
+
+    async def _publish(self, node: str, id: str, payload: ET.Element, options: Any) -> None:
+        await self._pubsub.publish(None, node, id, payload, options, timeout=CHORE_SECONDS)
+
+    async def _configure(self, node: str) -> None:
+        """See that there is the node, and that it is private."""
+        with contextlib.suppress(IqError):
+            await self._pubsub.create_node(None, node, timeout=CHORE_SECONDS)
+        for most in ("max", _MANY):
+            form = self._form("node_config", most)
+            try:
+                await self._pubsub.set_node_config(None, node, form, timeout=CHORE_SECONDS)
+                return
+            except IqError:
+                if most == _MANY:
+                    raise
+
+    def _form(self, kind: str, most: str) -> Any:
+        form = self._forms.make_form("submit")
+        form.add_field("FORM_TYPE", ftype="hidden", value=_KIND + kind)
+        for name, value in {**_PRIVATE, "pubsub#max_items": most}.items():
+            form.add_field(name, value=value)
+        return form
 
     async def retract(self, node: str, id: str) -> None:
         """Take it away, if it is there."""
-        iq, pubsub = self._request("set")
-        retract = ET.SubElement(pubsub, f"{_PUBSUB}retract", {"node": node, "notify": "true"})
-        ET.SubElement(retract, f"{_PUBSUB}item", {"id": id})
         try:
-            await iq.send(timeout=CHORE_SECONDS)
+            await self._pubsub.retract(None, node, id, notify="true", timeout=CHORE_SECONDS)
         except IqError as error:
             if error.condition != "item-not-found":
                 raise
-
-    def _request(self, type_: str) -> tuple[Any, ET.Element]:
-        make = self._xmpp.make_iq_get if type_ == "get" else self._xmpp.make_iq_set
-        iq = make()
-        return iq, ET.SubElement(iq.xml, f"{_PUBSUB}pubsub")

@@ -5,9 +5,9 @@ Rules:
 - Discovery stays slixmpp's xep_0030, with what plugins add to it; here it also answers for each
   address of a component, and for the hash.
 - A change of the features is told by a new presence, once, however many change at a time.
-- Whatever somebody else says of itself is neither asked for nor kept: slixmpp's xep_0115 and xep_0153
-  remember each stranger for ever. Who wants them all the same lists them in `plugins`; then the
-  hash is theirs.
+- Whatever somebody else says of itself is neither asked for nor kept: slixmpp's xep_0115, which its
+  xep_0045 brings along, asks each stranger and remembers the answer for ever. Who wants it all the
+  same lists it in `plugins`; then the hash is its own.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from zxmpp.streams.names import (
     REPLY,
     STYLING,
 )
+from zxmpp.streams.settings import StreamSettings
 
 __all__ = ["CAPS", "Profile", "caps_hash", "with_version"]
 
@@ -86,17 +87,14 @@ def _forms(xml: ET.Element) -> list[tuple[str, dict[str, list[str]]]]:
 
 
 class Profile:
-    """What `xmpp` says of itself. `contact` are addresses, `receipts` whether receipts are given,
-    `again` sends the presence anew."""
+    """What `xmpp` says of itself, after `settings`. `again` sends the presence anew."""
 
-    def __init__(
-        self, xmpp: Any, contact: list[str], receipts: bool, again: Callable[[], None]
-    ) -> None:
+    def __init__(self, xmpp: Any, settings: StreamSettings, again: Callable[[], None]) -> None:
         #: The hash of the avatar (XEP-0153), once the server has it.
         self.photo = ""
         self._xmpp = xmpp
-        self._contact = contact
-        self._features = (*FEATURES, RECEIPTS) if receipts else FEATURES
+        self._contact = settings.contact
+        self._features = (*FEATURES, RECEIPTS) if settings.receipts else FEATURES
         self._again = again
         self._told: str | None = None
         self._looks = False
@@ -109,7 +107,11 @@ class Profile:
             plain = getattr(self._disco.static, change)
             self._disco.api.register(self._noticed(plain), change, default=True)
         xmpp.add_event_handler("session_bind", self._bound)
-        if "xep_0115" not in xmpp.plugin:
+        if "xep_0115" not in settings.plugins:
+            if "xep_0115" in xmpp.plugin:
+                stock = xmpp.plugin["xep_0115"]
+                xmpp.del_filter("out", stock._filter_add_caps)
+                xmpp.del_event_handler("entity_caps", stock._process_caps)
             xmpp.add_filter("out", self._sign)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from msgspec import Struct
@@ -71,24 +71,26 @@ class Invitation(Struct, frozen=True):
         """The invitation in `event`; one without a room if there is none."""
         xml = event.stanza.xml
         direct = xml.find(f"{{{DIRECT_INVITATION}}}x")
-        if direct is not None:
-            get = direct.get
-            return cls(_room(get("jid", "")), event.sender, True, get("reason", "")[:MAX_REASON],
-                       get("password", ""))  # fmt: skip
         through = xml.find(f"{MUC_USER}x")
         invite = None if through is None else through.find(f"{MUC_USER}invite")
-        if through is None or invite is None:
+        # A room speaks as its bare JID, and may add a direct invitation for clients that know only
+        # those. An occupant may send what looks the same.
+        if through is not None and invite is not None and "/" not in event.from_:
+            room = _room(event.from_)
+            inviter = _jid(invite.get("from", ""))
+            # An occupant JID stays whole: its bare form is the room, which invites nobody.
+            known = str(inviter if inviter.bare == room else inviter.bare)
+            serves: Callable[[str], bool] = getattr(event.source, "serves", lambda _: False)
+            return cls(
+                room, known, bool(known and room) and serves(JID(room).domain),
+                (invite.findtext(f"{MUC_USER}reason") or "")[:MAX_REASON],
+                through.findtext(f"{MUC_USER}password") or "",
+            )  # fmt: skip
+        if direct is None:
             return cls("", "", False)
-        # A room speaks as its bare JID; an occupant may send what looks the same.
-        room = "" if "/" in event.from_ else _room(event.from_)
-        inviter = _jid(invite.get("from", ""))
-        # An occupant JID stays whole: its bare form is the room, which invites nobody.
-        known = str(inviter if inviter.bare == room else inviter.bare)
-        return cls(
-            room, known, bool(known) and event.source.serves(JID(room).domain),  # type: ignore[attr-defined]
-            (invite.findtext(f"{MUC_USER}reason") or "")[:MAX_REASON],
-            through.findtext(f"{MUC_USER}password") or "",
-        )  # fmt: skip
+        get = direct.get
+        return cls(_room(get("jid", "")), event.sender, True, get("reason", "")[:MAX_REASON],
+                   get("password", ""))  # fmt: skip
 
 
 def _jid(text: str) -> JID:

@@ -68,7 +68,7 @@ class Stream(BaseStream):
         self._chores = Chores(name)
         self._bookmarks = Bookmarks(self.xmpp, self.rooms, self._chores)
         self._vcard = VCard(name, self.xmpp, settings.vcard)
-        self._profile = Profile(self.xmpp, settings.contact, settings.receipts, self._show_anew)
+        self._profile = Profile(self.xmpp, settings, self._show_anew)
         self._receipts = Receipts(source) if settings.receipts else None
 
     def _speaker(self) -> str:
