@@ -54,6 +54,9 @@ def split(text: str, limit: int, most: int) -> tuple[list[str], int]:
         if not piece.strip():
             continue
         tail = f"\n{FENCE}" if opening else ""
+        if opening and (text.startswith(f"{FENCE}\n", start) or text[start:] == FENCE):
+            # What closes it here stands for the line that would close it there.
+            start, opening = min(len(text), start + len(FENCE) + 1), ""
         if last and start < len(text):
             tail += _NOTE.format(len(text) - start)
         parts.append(f"{head}{piece}{tail}")
