@@ -24,7 +24,7 @@ from zxmpp.streams.chores import Chores
 from zxmpp.streams.mixin import ClientXMPP, ComponentXMPP
 from zxmpp.streams.profile import Profile, with_version
 from zxmpp.streams.receipts import Receipts
-from zxmpp.streams.rooms import Rooms
+from zxmpp.streams.rooms import Rooms, RoomState
 from zxmpp.streams.settings import StreamSettings
 from zxmpp.streams.source import Sink, StreamSource, Wants
 from zxmpp.streams.supervisor import State, Supervisor
@@ -165,9 +165,15 @@ class Stream(BaseStream):
             self._show_anew()
 
     def _show_anew(self) -> None:
-        """Send the presence once more, as it was last."""
-        if self.online.is_set() and not self.xmpp.is_component:
+        """Send the presence once more, as it was last, also to the rooms that we are in."""
+        if not self.online.is_set():
+            return
+        if not self.xmpp.is_component:
             self.xmpp.client_roster.send_last_presence()
+        for room in self.rooms:
+            if room.state is RoomState.JOINED:
+                to = f"{room.jid}/{room.nick}"
+                self.xmpp.send_presence(pto=to, pfrom=self._room_jid())
 
     def _way(self, to: str) -> Way:
         to = check_jid(self.name, to)
