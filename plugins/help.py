@@ -21,7 +21,7 @@ class Help(Plugin):
     def help(self, call: Call, command: str = "") -> str:
         """List the commands, or say how one is used."""
         commands = self.app.commands
-        visible = {known.name: known for known in commands.visible(call.sender)}
+        visible = {known.name: known for known in commands.visible(call.who)}
         if not command:
             lines = (
                 f"{known.signature.usage} - {known.summary}".removesuffix(" - ")

@@ -20,17 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import Struct
 
-from zxmpp import Call, NoAnswer, Plugin, Refused, StanzaEvent, command, on
+from zxmpp import Call, NoAnswer, Plugin, Progress, Refused, StanzaEvent, command, on
 from zxmpp_plugins.usage import parameters
 
 if TYPE_CHECKING:
     from zxmpp.mdp.pending import Pending
     from zxmpp.streams.live import LiveMessage
 
-__all__ = ["CommandSettings", "Workers", "bar"]
-
-#: Characters of a bar of progress.
-BAR = 20
+__all__ = ["CommandSettings", "Workers"]
 
 _STATUS = "{http://jabber.org/protocol/muc#user}status"
 
@@ -163,7 +160,8 @@ class Workers(Plugin):
                 return text or f"{name}: the worker's answer is empty."
             if part.progress is not None:
                 progress = part.progress
-            live.show("\n".join(filter(None, (text, bar(progress)))))
+            bar = "" if progress is None else Progress(progress).bar
+            live.show("\n".join(filter(None, (text, bar))))
 
     # -- nobody waits any more -------------------------------------------------------------------
 
@@ -204,11 +202,3 @@ class _Groups:
         group.discard(pending)
         if not group:
             del self._groups[key]
-
-
-def bar(fraction: float | None) -> str:
-    """Progress as a line of text; empty if there is none."""
-    if fraction is None:
-        return ""
-    full = round(fraction * BAR)
-    return f"{'▓' * full}{'░' * (BAR - full)} {fraction:.0%}"

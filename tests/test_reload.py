@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from zxmpp import App, ConfigError, Plugin, command
+from zxmpp.commands.roles import Who
 from zxmpp.testing import TestBot
 
 
@@ -89,7 +90,8 @@ async def test_only_what_changed(app: App) -> None:
     assert app.plugins.get("echo") is echo
     assert app.socket("a") is kept
     assert list(app.sockets) == ["a", "c"]
-    assert app.commands._roles == {"admin": frozenset({"bob@localhost"})}
+    assert app.commands.roles.holds(Who("bob@localhost"), "admin")
+    assert not app.commands.roles.holds(Who("alice@localhost"), "admin")
 
 
 async def test_what_depends_on_a_change_is_started_anew(app: App) -> None:
@@ -138,7 +140,7 @@ async def test_roles_apply_at_once() -> None:
 
     async with TestBot('[roles]\nadmin = ["alice@localhost"]', [Secret]) as bot:
         assert await bot.says("!secret") == "psst"
-        bot.app.commands.set_roles({})
+        bot.app.commands.roles.set({})
         assert "no command" in await bot.says("!secret")
 
 

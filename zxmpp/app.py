@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from zxmpp.commands import Commands
+from zxmpp.commands import ChatFace, Commands
+from zxmpp.commands.roles import Who
 from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
@@ -83,13 +84,14 @@ class App:
             guards = self.settings.guards
             self.pipeline.guard(StanzaEvent, RateLimit(guards.rate, guards.burst))
         self.commands = Commands(self.pipeline, self.settings.commands.prefix, self.settings.roles)
+        ChatFace(self.commands, self.settings.commands.bare)
         if role := self.settings.commands.invitations:
-            if role not in self.settings.roles:
+            if role not in self.commands.roles:
                 raise ConfigError(
                     f"[commands] invitations: there is no role {role!r}; add it under [roles]"
                 )
             Invitations(
-                self.pipeline, lambda jid: jid in self.settings.roles.get(role, ()), self.stream
+                self.pipeline, lambda jid: self.commands.roles.holds(Who(jid), role), self.stream
             )
         self.plugins = Loader(self)
         self.streams: dict[str, BaseStream] = {}

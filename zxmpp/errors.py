@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "Cancelled",
     "ClosedError",
     "ConfigError",
     "PluginError",
@@ -19,6 +20,7 @@ __all__ = [
     "Refused",
     "SocketError",
     "StreamError",
+    "Unanswered",
     "UsageError",
     "UserError",
     "ZxmppError",
@@ -71,6 +73,14 @@ class ClosedError(ZxmppError):
 
 class UserError(ZxmppError):
     """Raised by a handler: its text is for the person (or peer) that the handler answers."""
+
+
+class Cancelled(UserError):
+    """Whoever was asked does not want to answer; not caught, it ends the command."""
+
+
+class Unanswered(UserError):
+    """Whoever was asked did not answer in time; not caught, it ends the command."""
 
 
 class UsageError(UserError):

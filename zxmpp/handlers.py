@@ -17,6 +17,7 @@ import logging
 import types
 from collections import Counter
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Callable,
     Coroutine,
@@ -26,6 +27,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from time import perf_counter
 from types import CoroutineType
@@ -36,7 +38,17 @@ from zxmpp.event import Event, Failure, Source, StanzaEvent
 from zxmpp.failures import failure_of
 from zxmpp.lanes import Lanes, Rest
 
-__all__ = ["CURRENT", "FREE", "MAX_REPLIES", "Job", "Owner", "Route", "Runner"]
+__all__ = [
+    "CURRENT",
+    "FREE",
+    "MAX_REPLIES",
+    "Job",
+    "Owner",
+    "Route",
+    "Runner",
+    "TooManyReplies",
+    "off_the_clock",
+]
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +63,50 @@ FREE = "free"
 #: The stanza that is being handled here, for what a handler does on behalf of its sender.
 CURRENT: ContextVar[StanzaEvent | None] = ContextVar("zxmpp current stanza", default=None)
 
+#: The handler here, once it has suspended.
+_RUN: ContextVar[_Run | None] = ContextVar("zxmpp run", default=None)
+
 Handler: TypeAlias = Callable[[Any], Any]
 Job: TypeAlias = "tuple[Route, Event]"
+
+
+@asynccontextmanager
+async def off_the_clock() -> AsyncGenerator[None, None]:
+    """What the handler here awaits inside is a person: its time limit stands still, and whoever waits
+    for handlers to end does not wait for it. What is awaited has a limit of its own."""
+    if _RUN.get() is None:
+        await asyncio.sleep(0)  # a handler has its limit from its second step on
+    run, loop = _RUN.get(), asyncio.get_running_loop()
+    if run is None:
+        yield
+        return
+    due = run.limit.when()
+    left = None if due is None else due - loop.time()
+    run.limit.reschedule(None)
+    run.runner.resting.append(run)
+    run.runner.check_settled()
+    try:
+        yield
+    finally:
+        run.runner.resting.remove(run)
+        run.limit.reschedule(None if left is None else loop.time() + left)
+
+
+class _Run:
+    """One handler that has suspended."""
+
+    __slots__ = ("event", "limit", "route", "runner")
+
+    def __init__(self, runner: Runner, limit: asyncio.Timeout, route: Route, event: Event) -> None:
+        self.runner = runner
+        self.limit = limit
+        self.route = route
+        self.event = event
+
+    @property
+    def held(self) -> int:
+        """How many handlers this one holds: itself, and what waits behind it in its lane."""
+        return 1 + self.route.owner.lanes.depth(self.route.lane_of(self.event))
 
 
 class Owner:
@@ -65,6 +119,14 @@ class Owner:
         self.counts: Counter[str] = Counter()
         #: Sources that are paused because of these lanes, with the lane that was full.
         self.held: dict[Source, Hashable] = {}
+
+
+class TooManyReplies(Refused):
+    """A handler of `owner` yielded more than `MAX_REPLIES` for one Event."""
+
+    def __init__(self, owner: str) -> None:
+        text = f"{owner} had more than {MAX_REPLIES} replies; the rest is left out."
+        super().__init__(text, "resource-constraint")
 
 
 class Route:
@@ -97,7 +159,7 @@ class Route:
         accept: Iterable[str] = (),
         select: Callable[[Any], Route | None] | None = None,
         batch: bool = False,
-        report: Callable[[Failure], Any] | None = None,
+        report: Callable[[Any, Failure], Any] | None = None,
     ) -> None:
         self.owner = owner
         self.handler = handler
@@ -117,6 +179,12 @@ class Route:
             inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)
         )
 
+    def lane_of(self, event: Event) -> Hashable:
+        """The lane that `event` is handled in."""
+        if self.lane is None:
+            return event.lane
+        return object() if self.lane is FREE else (FREE, self.lane)
+
     def __repr__(self) -> str:
         return f"<Route {self.name} of {self.owner.name}>"
 
@@ -131,6 +199,8 @@ class Runner:
         #: Handlers that were submitted, and that have ended.
         self.started = 0
         self.finished = 0
+        #: Those of them that wait for a person.
+        self.resting: list[_Run] = []
         self._settled: asyncio.Event | None = None
 
     def run(self, job: Job) -> Rest | None:
@@ -211,6 +281,7 @@ class Runner:
         CURRENT.set(event if isinstance(event, StanzaEvent) else None)
         try:
             async with asyncio.timeout(limit) as deadline:
+                _RUN.set(_Run(self, deadline, route, event))
                 result = await self._steps(route, work, waits_for, first)
             if result is not None or event.source.owes_answer:
                 event.source.answer(event, result)
@@ -229,6 +300,7 @@ class Runner:
         except (Exception, SystemExit) as error:
             self._fail(route, event, error)
         finally:
+            _RUN.set(None)
             self._end()
 
     @types.coroutine
@@ -272,14 +344,10 @@ class Runner:
             if isinstance(replies, types.AsyncGeneratorType):
                 await replies.aclose()
 
-    def _may_reply(self, route: Route, number: int) -> None:
-        if number < MAX_REPLIES:
-            return
-        self.drop(route.owner, "too-many-replies")
-        log.error("handler %s of %s yielded more than %d replies to one message and was stopped",
-                  route.name, route.owner.name, MAX_REPLIES)  # fmt: skip
-        text = f"{route.owner.name} had more than {MAX_REPLIES} replies; the rest is left out."
-        raise Refused(text, "resource-constraint")
+    @staticmethod
+    def _may_reply(route: Route, number: int) -> None:
+        if number >= MAX_REPLIES:
+            raise TooManyReplies(route.owner.name)
 
     def _watch(self, route: Route, began: float) -> None:
         took = perf_counter() - began
@@ -312,7 +380,11 @@ class Runner:
 
     def _fail(self, route: Route, event: Event, error: BaseException) -> None:
         failure = failure_of(error)
-        if failure.reference:
+        if isinstance(error, TooManyReplies):
+            self.drop(route.owner, "too-many-replies")
+            log.error("handler %s of %s yielded more than %d replies to one message and was stopped",
+                      route.name, route.owner.name, MAX_REPLIES)  # fmt: skip
+        elif failure.reference:
             self.drop(route.owner, "failed")
             log.error("handler %s of %s failed on %s from %s [%s]", route.name, route.owner.name,
                       type(event).__name__, event.sender, failure.reference,
@@ -324,7 +396,7 @@ class Runner:
     def tell(self, route: Route | None, event: Event, failure: Failure) -> None:
         try:
             if route is not None and route.report is not None:
-                event.source.answer(event, route.report(failure))
+                event.source.answer(event, route.report(event, failure))
             elif not event.source.fail(event, failure):
                 self.counts["failure-untold"] += 1
         except Exception:
@@ -339,15 +411,22 @@ class Runner:
         return self.started - self.finished
 
     def check_settled(self) -> None:
-        if self._settled is not None and self.in_flight == 0:
+        if self._settled is not None and self._is_settled():
             self._settled.set()
 
+    def _is_settled(self) -> bool:
+        if not self.resting:
+            return self.in_flight == 0
+        return self.in_flight == sum(run.held for run in self.resting)
+
     async def settle(self, timeout: float) -> bool:
-        """Wait until nothing is in flight, at most `timeout` seconds. False if something still is.
+        """Wait until nothing is in flight but what waits for a person (or behind
+        what does), at most `timeout` seconds.
+        False if something still is.
 
         The order is: whatever was received before the call is done after it.
         """
-        if self.in_flight == 0:
+        if self._is_settled():
             return True
         if self._settled is None or self._settled.is_set():
             self._settled = asyncio.Event()

@@ -236,7 +236,7 @@ class Pipeline:
             if event.lane is not lane or event.keys is not keys:
                 return False
         owner = route.owner
-        key = _lane_of(route, first)
+        key = route.lane_of(first)
         self._runner.started += len(events)
         kept = owner.lanes.submit_all(key, [(route, event) for event in events])
         if kept == CROWDED:
@@ -252,7 +252,7 @@ class Pipeline:
             self._runner.run_batch(route, (event,))
             return
         owner = route.owner
-        key = _lane_of(route, event)
+        key = route.lane_of(event)
         pausable = event.source.pausable
         if (
             self.draining
@@ -328,9 +328,3 @@ class Pipeline:
             counts=dict(self.counts),
             owners={owner.name: dict(owner.counts) for owner in owners},
         )
-
-
-def _lane_of(route: Route, event: Event) -> Hashable:
-    if route.lane is None:
-        return event.lane
-    return object() if route.lane is FREE else (FREE, route.lane)

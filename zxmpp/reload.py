@@ -55,7 +55,7 @@ async def apply(app: App, new: Settings) -> list[str]:
     kept = {table: getattr(old, table) for table in FIXED}
     app.settings = msgspec.structs.replace(new, **kept)
     if old.roles != new.roles:
-        app.commands.set_roles(new.roles)
+        app.commands.roles.set(new.roles)
         done.append("roles changed")
 
     plugins = _changed(old.plugins, new.plugins)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple
 
 import zmq
@@ -27,7 +28,8 @@ import zmq
 from zxmpp.testing.servers.process import tied_to_this_process
 
 __all__ = [
-    "LIMIT", "WINDOW", "Measured", "Rounds", "child", "cpu_seconds", "measure_load", "options", "report",
+    "LIMIT", "WINDOW", "Measured", "Memory", "Rounds", "ask", "child", "cpu_seconds", "measure_load",
+    "memory", "options", "report",
 ]  # fmt: skip
 
 #: Seconds after which something is broken.
@@ -68,6 +70,31 @@ def child(
         for end in (process.stdin, process.stdout):
             if end is not None:
                 end.close()
+
+
+def ask(process: subprocess.Popen[str], question: str) -> str:
+    """What a process that is `ready` answers to one line."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{question}\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise SystemExit(f"{process.args!r} ended while it was asked: {question}")
+    return answer
+
+
+class Memory(NamedTuple):
+    """What a process holds, in MiB: the resident set size, and the proportional one."""
+
+    rss: float
+    pss: float
+
+
+def memory(pid: int) -> Memory:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    sizes = {line.partition(":")[0]: line.split()[1] for line in lines[1:]}
+    return Memory(int(sizes["Rss"]) / 1024, int(sizes["Pss"]) / 1024)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import options, report
+from harness import memory, options, report
 
 from zxmpp.testing.servers import Prosody
 
@@ -75,9 +75,7 @@ def costs(pid: int) -> tuple[float, int, float]:
         for line in (task / "status").read_text().splitlines():
             if "ctxt_switches" in line:
                 switches += int(line.split()[1])
-    rollup = (proc / "smaps_rollup").read_text().splitlines()
-    pss = next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
-    return cpu, switches, pss / 1024
+    return cpu, switches, memory(pid).pss
 
 
 def main() -> None:

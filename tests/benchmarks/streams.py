@@ -33,7 +33,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from harness import Measured, Rounds, child, measure_load, options, report
+from harness import Measured, Rounds, ask, child, measure_load, options, report
 from stream_peers.candidates import KINDS
 from stream_peers.driver import Driver
 
@@ -62,14 +62,7 @@ def run_memory(
             )
 
             def measure(case: str) -> float:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                process.stdin.write(f"{case} {seconds}\n")
-                process.stdin.flush()
-                answer = process.stdout.readline()
-                if not answer:
-                    raise SystemExit(f"{kind} with {number} ended while it was measured: {case}")
-                return float(answer)
+                return float(ask(process, f"{case} {seconds}"))
 
             return measure
 

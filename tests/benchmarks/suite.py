@@ -46,6 +46,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "idle": (),
     "services": ("--servers",),
     "streams": ("--servers",),
+    "commands": (),
 }
 #: Seconds after which a benchmark is ended: quick, full.
 QUICK_LIMIT, FULL_LIMIT = 120, 1800
@@ -98,6 +99,7 @@ TARGETS: dict[str, dict[str, Target]] = {
         "cpu_29_vs_stock_0_ejabberd": at_most(1),
         "rate_29_vs_stock_0_ejabberd": at_least(1),
     },
+    "commands": {"rate_vs_errbot": at_least(3), "memory_vs_errbot": at_most(0.5)},
 }
 
 

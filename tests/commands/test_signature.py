@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slixmpp import JID
 
-from zxmpp.commands import Call, Signature
+from zxmpp.commands import Call, Commands, Signature
+from zxmpp.commands.chat import ChatCall
+from zxmpp.commands.words import Line
 from zxmpp.errors import PluginError, UsageError
 from zxmpp.event import StanzaEvent
+from zxmpp.pipeline import Pipeline
 
 from ..conftest import FakeSource
 
@@ -27,11 +30,13 @@ def call(text: str = "") -> Call:
     event = StanzaEvent(
         FakeSource(), ("message",), "alice@localhost", "lane", None, "message", "chat", "", ""
     )
-    return Call(event, "cmd", text)
+    commands = Commands(Pipeline(), "!", {})
+    command = commands.add(commands.owner, lambda: None, "cmd")
+    return ChatCall(event, command, text)
 
 
 def bind(function: Any, text: str) -> Any:
-    args, named = Signature(function, "!cmd").bind(text, call(text))
+    args, named = Signature(function, "!cmd").bind(Line(text), call(text))
     return function(*args, **named)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from zxmpp.errors import StreamError
 from zxmpp.event import StanzaEvent
-from zxmpp.streams.chat import Chat, Way
+from zxmpp.streams.chat import Chat, Way, link_to
 from zxmpp.streams.reply import MAX_PARTS
 from zxmpp.streams.styling import plain
 
@@ -195,8 +195,8 @@ async def test_invitations(mouth: Mouth) -> None:
 
 
 async def test_a_link(mouth: Mouth) -> None:
-    mouth.chat.link(ALICE, "https://example.org/a.png")
-    (stanza,) = await mouth.sent()
+    url = "https://example.org/a.png"
+    stanza = await mouth.says(ALICE, url, children=[link_to(url)])
     assert body(stanza) == "https://example.org/a.png"
     assert child(stanza, "jabber:x:oob", "x")[0].text == "https://example.org/a.png"
 

@@ -1,10 +1,10 @@
-"""All commands of an app, and the one route that leads from a message to one of them.
+"""All commands of an app, by name, and who may use which.
 
 Rules:
 - A command is found by a look-up of its name: the cost does not grow with their number.
-- A command runs in the lanes of the plugin that owns it, under its own route.
+- A command runs in the lanes of the plugin that owns it, under a route for each face it is called
+  through. What a face is, and which there are, is in `zxmpp.commands.face`.
 - Who may not use a command is told the same as if it did not exist.
-- In a room, a prefix with an unknown name is left alone: it may be for another bot.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from zxmpp.commands.call import Call
+from zxmpp.commands.face import Face
+from zxmpp.commands.questions import Questions
+from zxmpp.commands.roles import Roles, Who
 from zxmpp.commands.signature import Signature
-from zxmpp.errors import PluginError, UserError
-from zxmpp.event import Failure, StanzaEvent
+from zxmpp.errors import PluginError, Refused, UserError
+from zxmpp.event import Event
 from zxmpp.handlers import Owner, Route
 from zxmpp.pipeline import Pipeline
 
@@ -40,63 +42,59 @@ class Command:
         self.function = function
         self.signature = Signature(function, commands.prefix + name)
         self.help = inspect.getdoc(function) or ""
-        self._commands = commands
-        self.route = Route(
-            owner, self._run, (), name=f"command {name}", lane=lane, timeout=timeout, report=_report
-        )
-        self.route.inline = not (
-            inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        )
+        self.lane = lane
+        self.timeout = timeout
+        self.commands = commands
+        self._routes: dict[Face, Route] = {}
 
     @property
     def summary(self) -> str:
         """The first line of the help."""
         return self.help.partition("\n")[0]
 
-    def _run(self, event: StanzaEvent) -> Any:
-        text = event.body[len(self._commands.prefix) :].lstrip()[len(self.name) :].strip()
-        args, named = self.signature.bind(text, Call(event, self.name, text))
-        return self.function(*args, **named)
+    def route(self, face: Face) -> Route:
+        """The route that a call through `face` takes."""
+        route = self._routes.get(face)
+        if route is None:
+            route = self._routes[face] = Route(
+                self.owner, lambda event: self._run(face, event), (),
+                name=f"{face.name} command {self.name}", lane=face.lane or self.lane,
+                timeout=self.timeout, report=face.report,
+            )  # fmt: skip
+            function = self.function
+            route.inline = face.inline and not (
+                inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+            )
+        return route
+
+    def _run(self, face: Face, event: Event) -> Any:
+        call = face.call(event, self)
+        args, named = call.arguments()
+        return call.present(self.function(*args, **named))
 
     def close(self) -> None:
-        self._commands._forget(self)
-
-
-def _report(failure: Failure) -> str:
-    return failure.text
+        self.commands._forget(self)
 
 
 class Commands:
-    """The commands of an app, by name."""
+    """The commands of an app, by name. `prefix` is what begins one in a chat."""
 
     def __init__(
-        self, pipeline: Pipeline, prefix: str, roles: Mapping[str, Collection[str]]
+        self, pipeline: Pipeline, prefix: str, roles: Mapping[str, Collection[Any]]
     ) -> None:
         self.prefix = prefix
-        self._roles: dict[str, frozenset[str]] = {}
-        self.set_roles(roles)
+        self.roles = Roles(roles)
+        self.questions = Questions(prefix)
+        self.pipeline = pipeline
+        #: Under this owner run the faces' own routes.
+        self.owner = pipeline.owner("commands")
         self._by_name: dict[str, Command] = {}
-        owner = pipeline.owner("commands")
-        self._unknown = Route(
-            owner, self._answer_unknown, (), name="unknown command", report=_report
-        )
-        pipeline.add(
-            Route(
-                owner, self._answer_unknown, ("message",), name="commands", select=self._select,
-                test=lambda event: event.body.startswith(prefix),
-            )
-        )  # fmt: skip
 
     def __iter__(self) -> Iterator[Command]:
         return iter(sorted(self._by_name.values(), key=lambda known: known.name))
 
     def __len__(self) -> int:
         return len(self._by_name)
-
-    def set_roles(self, roles: Mapping[str, Collection[str]]) -> None:
-        """Who is in which role from now on. A role that is gone has no members."""
-        gone = dict.fromkeys(self._roles, frozenset[str]())
-        self._roles = gone | {role: frozenset(members) for role, members in roles.items()}
 
     def get(self, name: str) -> Command | None:
         return self._by_name.get(name)
@@ -115,8 +113,8 @@ class Commands:
                 f"plugin {owner.name}: command {name!r} belongs to plugin {taken.owner.name} "
                 f"already; give it another name with @command({name + '2'!r})"
             )
-        if role and role not in self._roles:
-            known = ", ".join(sorted(self._roles)) or "none"
+        if role and role not in self.roles:
+            known = ", ".join(self.roles) or "none"
             raise PluginError(
                 f"plugin {owner.name}: command {name!r} wants the role {role!r}, which the "
                 f"configuration does not have (it has {known}); add it under [roles]"
@@ -129,32 +127,29 @@ class Commands:
         if self._by_name.get(command.name) is command:
             del self._by_name[command.name]
 
-    def may(self, sender: str, command: Command) -> bool:
-        """Whether the verified identity `sender` may use `command`."""
-        return not command.role or sender in self._roles[command.role]
+    # -- who may ---------------------------------------------------------------------------------
 
-    def visible(self, sender: str) -> list[Command]:
-        """The commands that `sender` may use, by name."""
-        return [command for command in self if self.may(sender, command)]
+    def may(self, who: Who, command: Command) -> bool:
+        """Whether the caller `who` may use `command`."""
+        return not command.role or self.roles.holds(who, command.role)
 
-    def _name_in(self, event: StanzaEvent) -> str:
-        words = event.body[len(self.prefix) :].split(None, 1)
-        return words[0] if words else ""
+    def visible(self, who: Who) -> list[Command]:
+        """The commands that `who` may use, by name."""
+        return [command for command in self if self.may(who, command)]
 
-    def _select(self, event: StanzaEvent) -> Route | None:
-        command = self._by_name.get(self._name_in(event))
-        if command is not None and self.may(event.sender, command):
-            return command.route
-        return None if event.room or not self._name_in(event) else self._unknown
+    def find(self, name: str, who: Who) -> Command | None:
+        """The command `name`, if `who` may use it."""
+        command = self._by_name.get(name)
+        return command if command is not None and self.may(who, command) else None
 
-    def _answer_unknown(self, event: StanzaEvent) -> str:
-        name = self._name_in(event)
+    def unknown(self, name: str, who: Who, prefix: str = "") -> UserError:
+        """What is said to `who` of a `name` that is no command, or none for them."""
         if len(name) > MAX_NAME:
             # Neither compared with all names nor sent back whole.
-            raise UserError(f"There is no command {self.prefix}{name[:MAX_NAME]}...")
-        known = [command.name for command in self.visible(event.sender)]
+            return Refused(f"There is no command {prefix}{name[:MAX_NAME]}...", "item-not-found")
+        known = [command.name for command in self.visible(who)]
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {self.prefix}{near[0]}?" if near else ""
+        hint = f" Did you mean {prefix}{near[0]}?" if near else ""
         if not hint and "help" in known:
-            hint = f" {self.prefix}help lists what there is."
-        raise UserError(f"There is no command {self.prefix}{name}.{hint}")
+            hint = f" {prefix}help lists what there is."
+        return Refused(f"There is no command {prefix}{name}.{hint}", "item-not-found")

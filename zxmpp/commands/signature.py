@@ -1,118 +1,52 @@
-"""What a person types, turned into a function's arguments; and the usage that says how.
+"""What a caller gives, turned into a function's arguments; and the usage that says how.
 
 Rules, in the order of the function's parameters:
 - A parameter annotated `Call` or `StanzaEvent` is given, not typed.
-- A positional parameter takes one word. Words are split as a POSIX shell splits them: quotes keep
-  a word together. A default makes it optional.
-- ``*words: T`` takes all further words, each as a T.
+- A positional parameter takes one word. A default makes it optional.
+- ``*words: T`` and ``words: list[T]`` take all further words, each as a T.
 - A keyword-only parameter of type str (at most one: ``*, text: str``) takes the rest of the line
   as it was typed.
-- Types: str, int, float, bool, Literal, Enum (by value), JID, date and datetime (ISO 8601), ``X |
-  None``, and whatever else msgspec converts from a string.
+- What a parameter may be, and how a word, a form or JSON is read as it, is in
+  `zxmpp.commands.parameters`.
 """
 
 from __future__ import annotations
 
 import inspect
-import io
-import shlex
-import types
 import typing
-from collections.abc import Callable
-from enum import Enum
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-import msgspec
-from slixmpp.jid import JID, InvalidJID
+from slixmpp.jid import InvalidJID
 
 from zxmpp.commands.call import Call
+from zxmpp.commands.parameters import Parameter, item_of, labels
+from zxmpp.commands.words import Words
 from zxmpp.errors import PluginError, UsageError
 from zxmpp.event import StanzaEvent
 
-__all__ = ["Parameter", "Signature"]
+__all__ = ["Bound", "Signature"]
 
-_REQUIRED = inspect.Parameter.empty
+#: The arguments of a call, by position and by name.
+Bound = tuple[list[Any], dict[str, Any]]
 
-#: Characters that are split into words. What takes the rest of the line has no limit.
-MAX_CHARS = 4096
-
-
-class Parameter(msgspec.Struct, frozen=True):
-    """One parameter that is typed by the caller."""
-
-    name: str
-    type: Any
-    default: Any = _REQUIRED
-    #: Takes all further words.
-    many: bool = False
-    #: Takes the rest of the line.
-    rest: bool = False
-
-    @property
-    def required(self) -> bool:
-        return self.default is _REQUIRED and not self.many
-
-    def convert(self, word: str) -> Any:
-        """`word` as this parameter's type. ValueError says what it should have been."""
-        try:
-            return msgspec.convert(word, self.type, strict=False, dec_hook=_decode)
-        except (msgspec.ValidationError, InvalidJID, ValueError) as error:
-            raise ValueError(f"{word!r} is not {_wanted(self.type)}") from error
-
-    def usage(self) -> str:
-        label = self.name
-        if (choices := _choices(self.type)) and len(choices) <= 6:
-            label = "|".join(choices)
-        if self.many:
-            return f"[{label} ...]"
-        if self.rest:
-            label += " ..."
-        return f"<{label}>" if self.required else f"[{label}]"
-
-
-def _decode(wanted: type, value: Any) -> Any:
-    if wanted is JID:
-        return JID(value)
-    raise NotImplementedError(f"a word can't become a {wanted!r}")
-
-
-def _bare(annotation: Any) -> Any:
-    """`annotation` without ``| None``."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        kept = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
-        if len(kept) == 1:
-            return kept[0]
-    return annotation
-
-
-def _choices(annotation: Any) -> list[str]:
-    annotation = _bare(annotation)
-    if typing.get_origin(annotation) is Literal:
-        return [str(choice) for choice in typing.get_args(annotation)]
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return [str(member.value) for member in annotation]
-    return []
-
-
-_NAMES = {int: "a whole number", float: "a number", bool: "true or false", JID: "a JID"}
-
-
-def _wanted(annotation: Any) -> str:
-    if choices := _choices(annotation):
-        return "one of " + ", ".join(choices)
-    bare = _bare(annotation)
-    return _NAMES.get(bare) or f"a {getattr(bare, '__name__', bare)}"
+_MISSING = object()
 
 
 class Signature:
-    """The arguments of one command. `given` are the names of parameters that get the call."""
+    """The arguments of one command, whose usage begins with `command`."""
 
     def __init__(self, function: Callable[..., Any], command: str) -> None:
         self.command = command
         self.parameters: list[Parameter] = []
+        #: Whether the function wants the stanza: then only a stanza can call it.
+        self.needs_stanza = False
+        #: Names of parameters that are given: whether it is the call.
         self._given: dict[str, bool] = {}
         #: What is passed by position, in order: a given parameter stands as its name.
         self._slots: list[Parameter | str] = []
+        self._spread = False
+        self._labels = labels(inspect.getdoc(function) or "")
         try:
             hints = typing.get_type_hints(inspect.unwrap(function))
         except NameError as error:
@@ -131,6 +65,7 @@ class Signature:
                     f"command {self.command!r}: {name!r} must have a name to be given"
                 )
             self._given[name] = issubclass(annotation, Call)
+            self.needs_stanza |= not self._given[name]
             if kind is not parameter.KEYWORD_ONLY:
                 self._slots.append(name)
             return
@@ -144,99 +79,127 @@ class Signature:
                 f"command {self.command!r}: {name!r} is keyword-only, so it takes the rest of the "
                 f"line: there can be one such parameter, and its type is str"
             )
-        many = kind is parameter.VAR_POSITIONAL
-        if rest and any(known.many for known in self.parameters):
+        self._spread |= kind is parameter.VAR_POSITIONAL
+        item = None if kind is parameter.VAR_POSITIONAL else item_of(annotation)
+        if any(known.many for known in self.parameters):
+            taken = next(known.name for known in self.parameters if known.many)
             raise PluginError(
-                f"command {self.command!r}: {name!r} comes after *words: none is left"
+                f"command {self.command!r}: {name!r} comes after *{taken}: none is left"
             )
-        self.parameters.append(Parameter(name, annotation, parameter.default, many, rest))
+        self.parameters.append(
+            Parameter(
+                name, annotation if item is None else item, parameter.default,
+                self._spread or item is not None, rest, self._labels.get(name, ""),
+            )
+        )  # fmt: skip
         self._slots.append(self.parameters[-1])
 
     @property
     def usage(self) -> str:
         return " ".join((self.command, *(parameter.usage() for parameter in self.parameters)))
 
-    def bind(self, text: str, call: Call) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments for `text`. UsageError says which argument is wrong, and the usage."""
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the object that `bind_data` takes."""
+        return {
+            "type": "object",
+            "properties": {each.name: each.schema() for each in self.parameters},
+            "required": [each.name for each in self.parameters if each.required],
+            "additionalProperties": False,
+        }
+
+    # -- binding ---------------------------------------------------------------------------------
+
+    def bind(self, words: Words, call: Call) -> Bound:
+        """The arguments for `words`. UsageError says which argument is wrong, and the usage."""
+        values: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if parameter.rest:
+                if line := words.rest():
+                    values[parameter.name] = line
+                continue
+            if parameter.many:
+                found = []
+                while (word := self._next(words)) is not None:
+                    found.append(self._read(parameter, parameter.convert, word))
+                if found:
+                    values[parameter.name] = found
+                continue
+            if (word := self._next(words)) is not None:
+                values[parameter.name] = self._read(parameter, parameter.convert, word)
+            elif parameter.required:
+                break
+        if (surplus := self._next(words)) is not None:
+            raise self.wrong(f"{surplus!r} is one word too many; quote what belongs together")
+        return self._arguments(values, call)
+
+    def bind_form(self, values: Mapping[str, Sequence[str]], call: Call) -> Bound:
+        """The arguments for the fields of a form, by name."""
+        return self._arguments(read_form(self.parameters, values, self.wrong), call)
+
+    def bind_data(self, values: Mapping[str, Any], call: Call) -> Bound:
+        """The arguments for an object of JSON."""
+        self._know(values)
+        found = {}
+        for parameter in self.parameters:
+            if parameter.name in values:
+                value = values[parameter.name]
+                found[parameter.name] = self._read(parameter, parameter.convert_data, value)
+        return self._arguments(found, call)
+
+    def _know(self, names: Iterable[str]) -> None:
+        known = {each.name for each in self.parameters}
+        for name in names:
+            if name not in known:
+                raise self.wrong(f"there is no argument {name[:100]!r}")
+
+    def _next(self, words: Words) -> str | None:
+        try:
+            return words.next()
+        except ValueError as error:
+            raise self.wrong(str(error)) from error
+
+    def _read(self, parameter: Parameter, read: Callable[[Any], Any], value: Any) -> Any:
+        try:
+            return read(value)
+        except ValueError as error:
+            raise self.wrong(f"{parameter.name}: {error}") from error
+
+    def _arguments(self, values: Mapping[str, Any], call: Call) -> Bound:
         named: dict[str, Any] = {
             name: call if wants_call else call.event for name, wants_call in self._given.items()
         }
-        words = _Words(text, self)
         args: list[Any] = []
-        for parameter in self._slots:
-            if isinstance(parameter, str):
-                args.append(named.pop(parameter))
+        for slot in self._slots:
+            if isinstance(slot, str):
+                args.append(named.pop(slot))
                 continue
-            if parameter.rest:
-                line = words.rest()
-                if line or not parameter.required:
-                    named[parameter.name] = line or parameter.default
-                    continue
-                raise self.wrong(f"{parameter.name} is missing")
-            if parameter.many:
-                while (word := words.next()) is not None:
-                    args.append(self._convert(parameter, word))
-                continue
-            word = words.next()
-            if word is not None:
-                value = self._convert(parameter, word)
-            elif parameter.required:
-                raise self.wrong(f"{parameter.name} is missing")
+            value = values.get(slot.name, _MISSING)
+            if value is _MISSING:
+                if slot.required:
+                    raise self.wrong(f"{slot.name} is missing")
+                value = slot.fallback
+            if slot.rest:
+                named[slot.name] = value
+            elif self._spread and slot.many:
+                args += value
             else:
-                value = parameter.default
-            args.append(value)
-        if (surplus := words.next()) is not None:
-            raise self.wrong(f"{surplus!r} is one word too many; quote what belongs together")
+                args.append(value)
         return args, named
-
-    def _convert(self, parameter: Parameter, word: str) -> Any:
-        try:
-            return parameter.convert(word)
-        except ValueError as error:
-            raise self.wrong(f"{parameter.name}: {error}") from error
 
     def wrong(self, what: str) -> UsageError:
         return UsageError(f"{what}. Usage: {self.usage}")
 
 
-class _TooLong(Exception):
-    """The words of a command are longer than `MAX_CHARS`."""
-
-
-class _Line(io.StringIO):
-    """What is typed, read by one character at a time: splitting takes time, so it has a limit."""
-
-    _left = MAX_CHARS
-
-    def read(self, size: int | None = -1, /) -> str:
-        if size == 1:
-            self._left -= 1
-            if self._left < 0:
-                raise _TooLong
-        return super().read(size)
-
-
-class _Words:
-    """Shell words, one by one, with the rest of the line at hand."""
-
-    def __init__(self, text: str, signature: Signature) -> None:
-        self._stream = _Line(text)
-        self._lexer = shlex.shlex(self._stream, posix=True)
-        self._lexer.whitespace_split = True
-        self._lexer.commenters = ""
-        self._signature = signature
-
-    def next(self) -> str | None:
+def read_form(
+    parameters: Iterable[Parameter], values: Mapping[str, Sequence[str]],
+    wrong: Callable[[str], Exception],
+) -> dict[str, Any]:  # fmt: skip
+    """The typed values of a form's fields, by name; what `wrong` makes of the first bad one is
+    raised."""
+    found = {}
+    for parameter in parameters:
         try:
-            return self._lexer.get_token()
-        except _TooLong:
-            raise self._signature.wrong(
-                f"the words have more than {MAX_CHARS} characters"
-            ) from None
-        except ValueError as error:
-            raise self._signature.wrong(
-                "a quote or a backslash is not closed; put quotes around what contains it"
-            ) from error
-
-    def rest(self) -> str:
-        return self._stream.read().strip()
+            found[parameter.name] = parameter.convert_field(values.get(parameter.name, ()))
+        except (ValueError, InvalidJID) as error:
+            raise wrong(f"{parameter.name}: {error}") from error
+    return found

@@ -85,6 +85,8 @@ class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     #: What a message begins with to be a command.
     prefix: str = "!"
+    #: Whether a 1:1 chat needs no prefix: ``echo hi`` is a command, if ``echo`` is one.
+    bare: bool = True
     #: The role whose members may invite the bot into rooms. Empty: nobody may.
     invitations: str = ""
 

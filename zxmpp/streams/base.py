@@ -21,7 +21,7 @@ from slixmpp.plugins import PLUGINS
 
 from zxmpp.errors import StreamError
 from zxmpp.event import StanzaEvent
-from zxmpp.streams.chat import Chat, Way
+from zxmpp.streams.chat import Chat, Way, link_to
 from zxmpp.streams.source import StreamSource
 from zxmpp.streams.upload import Uploads
 
@@ -54,8 +54,8 @@ class BaseStream(ABC):
         self.ready = asyncio.Event()
         #: Set while there is a session.
         self.online = asyncio.Event()
-        self._chat = Chat(name, source.replies, self._way)
-        self._uploads = uploads
+        self._chat = source.chat = Chat(name, source.replies, self._way)
+        self._uploads = source.uploads = uploads
 
     @property
     @abstractmethod
@@ -134,7 +134,7 @@ class BaseStream(ABC):
         url = await self.upload(data, name, media_type)
         if body:
             self.say(to, body)
-        return self._chat.link(to, url)
+        return self.say(to, url, children=[link_to(url)])
 
     # -- slixmpp --------------------------------------------------------------------------------
 

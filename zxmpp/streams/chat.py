@@ -35,7 +35,7 @@ from zxmpp.streams.reply import Replies, thread_of
 from zxmpp.streams.styling import Plain, quote
 from zxmpp.streams.writing import clean_text
 
-__all__ = ["STATES", "Chat", "Way"]
+__all__ = ["STATES", "Chat", "Way", "link_to"]
 
 #: XEP-0085, 5
 STATES = ("active", "composing", "paused", "inactive", "gone")
@@ -102,12 +102,6 @@ class Chat:
         from_ = self._from(to, event, from_)
         return self._replies.message(to, None, type_, from_, thread_of(event), children)
 
-    def link(self, to: str, url: str) -> str:
-        """Send a URL so that clients show what is there (XEP-0066)."""
-        oob = ET.Element(f"{{{OOB}}}x")
-        ET.SubElement(oob, f"{{{OOB}}}url").text = url
-        return self.say(to, url, children=[oob])
-
     def invite(self, room: str, jid: str, reason: str, inside: bool) -> str:
         """See `BaseStream.invite`. `inside`: we are in the room, which passes it on."""
         room, _, from_ = self._way(room)
@@ -128,6 +122,13 @@ class Chat:
         """A component answers as the address that was written to."""
         same = not event.room and JID(to).bare == JID(event.from_).bare
         return event.to if same and event.to else usual
+
+
+def link_to(url: str) -> ET.Element:
+    """What has clients show what is at the `url` that is a message's text (XEP-0066)."""
+    oob = ET.Element(f"{{{OOB}}}x")
+    ET.SubElement(oob, f"{{{OOB}}}url").text = url
+    return oob
 
 
 def _as_reply(body: str, event: StanzaEvent) -> tuple[str, list[ET.Element]]:

@@ -153,7 +153,7 @@ class Replies:
         elif request and isinstance(reply, ElementBase | ET.Element):
             self._result(event, reply.xml if isinstance(reply, ElementBase) else reply)
         elif isinstance(reply, str) and event.name == "message":
-            self._reply(event, reply)
+            self.respond(event, reply)
         elif isinstance(reply, str | ElementBase | ET.Element):
             wanted = "an XML element" if request else "nothing"
             raise (TypeError if request else ValueError)(
@@ -166,14 +166,15 @@ class Replies:
                 f"stanza, or None"
             )
 
-    def _reply(self, event: StanzaEvent, text: str) -> None:
+    def respond(self, event: StanzaEvent, text: str, children: Iterable[ET.Element] = ()) -> str:
+        """Answer a message with a text; the id of the answer. ValueError for an error."""
         if event.type == "error":
             raise ValueError(
                 f"a message of type 'error' from {event.from_} is not answered: it could go round "
                 f"in circles; return None"
             )
         to = event.room or event.from_
-        self.message(to, text, event.type, event.to, thread_of(event))
+        return self.message(to, text, event.type, event.to, thread_of(event), children)
 
     def _result(self, event: StanzaEvent, payload: Any) -> None:
         if getattr(event.stanza, "zxmpp_answered", False):

@@ -11,9 +11,11 @@ Rules:
 from __future__ import annotations
 
 import logging
+import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from slixmpp.stanza import Iq, Message, Presence
@@ -21,11 +23,13 @@ from slixmpp.xmlstream import StanzaBase
 
 from zxmpp.event import Event, Failure, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.streams.arrival import Arrivals, RoomBook
+from zxmpp.streams.chat import Chat, link_to
 from zxmpp.streams.kinds import GivenUp
 from zxmpp.streams.live import Edits, Features, LiveMessage
 from zxmpp.streams.matching import QuietHandler
 from zxmpp.streams.messages import ReceivedMessage
 from zxmpp.streams.reply import Replies
+from zxmpp.streams.upload import Uploads
 
 __all__ = ["Sink", "StreamSource", "Wants"]
 
@@ -59,6 +63,9 @@ class StreamSource:
 
     pausable = False
     owes_answer = True
+    #: What the stream says by itself, and its files; the stream brings both.
+    chat: Chat
+    uploads: Uploads
 
     def __init__(self, xmpp: Any, name: str, sink: Sink, wants: Wants, rooms: RoomBook) -> None:
         self.name = name
@@ -69,9 +76,9 @@ class StreamSource:
         #: Makes the answers.
         self.replies = Replies(xmpp)
         self._features = Features(xmpp)
+        self._rooms = rooms
         self._sink = sink
         self._wants = wants
-        self._rooms = rooms
         #: An IQ between its match and its run, with its Event.
         self._matched: tuple[Any, StanzaEvent] | None = None
         self._makers = {
@@ -170,6 +177,30 @@ class StreamSource:
     def live(self, event: StanzaEvent, edits: Edits = "auto") -> LiveMessage:
         """An answer to `event` that grows while a handler works."""
         return LiveMessage(self.replies, self._features, event, edits)
+
+    def respond(self, event: StanzaEvent, text: str, children: Iterable[ET.Element] = ()) -> None:
+        """Answer a message with a text and more `children`."""
+        self.replies.respond(event, text, children)
+        self.counts["answered"] += 1
+
+    def nick_in(self, room: str) -> str:
+        """Our own nick in a room; empty if we are not in."""
+        known = self._rooms.get(room)
+        return "" if known is None else known.nick
+
+    def react(self, event: StanzaEvent, *emojis: str) -> str:
+        """React to a message; see `BaseStream.react`."""
+        return self.chat.react(event, emojis)
+
+    async def send_file(
+        self, event: StanzaEvent, name: str, data: bytes | Path, media_type: str = "",
+        text: str = "",
+    ) -> None:  # fmt: skip
+        """Answer a message with a file, and `text` before it; see `BaseStream.send_file`."""
+        url = await self.uploads.upload(data, name, media_type)
+        if text:
+            self.respond(event, text)
+        self.respond(event, url, [link_to(url)])
 
     def statistics(self) -> dict[str, int]:
         """Stanzas that came in by kind, and what became of answers."""

@@ -46,6 +46,7 @@ class _MemoryServer:
         self.arrived = asyncio.Event()
         self.transport: MemoryTransport | None = None
         self._parser: Any = None
+        self._root: Any = None
         self._depth = 0
         #: Who is in a room, and the JID that the room tells of them.
         self._present: dict[str, str] = {}
@@ -58,20 +59,24 @@ class _MemoryServer:
         self._present.clear()
         self.transport = start_session(self.xmpp)
         self.transport.on_write = self._written
-        for text in self.transport.written:
-            self._written(text)
+        self._written("")
         done: asyncio.Future[None] = self.xmpp.loop.create_future()
         done.set_result(None)
         return done
 
     def _written(self, text: str) -> None:
-        self._parser.feed(text)
+        assert self.transport is not None
+        self._parser.feed(self.transport.take())
         for event, element in self._parser.read_events():
             if event == "start":
+                if self._depth == 0:
+                    self._root = element
                 self._depth += 1
                 continue
             self._depth -= 1
             if self._depth == 1:
+                # The parser would keep every stanza as a child of the stream.
+                self._root.clear()
                 self._take(element)
             elif self._depth == 0:
                 # The bot ends its stream: so does the server.

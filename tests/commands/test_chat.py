@@ -1,0 +1,323 @@
+"""Commands in chats: how they are found, how what they return is shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Literal
+
+import pytest
+from msgspec import Struct
+from slixmpp import JID
+
+from zxmpp import (
+    Call,
+    Cancelled,
+    Confirm,
+    Form,
+    Plugin,
+    Progress,
+    StanzaEvent,
+    Table,
+    Unanswered,
+    command,
+    on,
+)
+from zxmpp.commands import questions
+from zxmpp.testing import TestBot
+
+ROOM = "room@rooms.localhost"
+QUICK = "{urn:xmpp:tmp:quick-response}response"
+
+
+class Say(Plugin):
+    """Commands of every kind."""
+
+    @command
+    def echo(self, *, text: str) -> str:
+        """Say it back."""
+        return text
+
+    @command
+    def add(self, a: int, b: int = 1) -> str:
+        return str(a + b)
+
+    @command
+    def total(self, numbers: list[int]) -> str:
+        return str(sum(numbers))
+
+    @command
+    def people(self) -> Table:
+        return Table(["name", "age"], [["Alice", 30], ["小明", None]], "People")
+
+    @command
+    def several(self) -> Iterator[Any]:
+        yield "one"
+        yield Table(["n"], [[2]])
+
+    @command
+    async def later(self) -> AsyncIterator[str]:
+        for word in ("one", "two"):
+            await asyncio.sleep(0)
+            yield word
+
+    @command
+    async def work(self) -> AsyncIterator[Any]:
+        yield Progress(0.5, "half")
+        yield "done"
+
+
+@pytest.fixture
+async def bot() -> AsyncIterator[TestBot]:
+    async with TestBot(plugins=[Say]) as bot:
+        yield bot
+
+
+class TestFinding:
+    @pytest.mark.parametrize("text", ["!echo hi  there", "! echo hi  there", "echo hi  there"])
+    async def test_in_a_chat_the_prefix_is_optional(self, bot: TestBot, text: str) -> None:
+        assert await bot.says(text) == "hi  there"
+
+    async def test_talk_that_is_no_command_is_left_alone(self, bot: TestBot) -> None:
+        assert await bot.hears_message("hello there") == []
+
+    async def test_with_bare_off_the_prefix_is_needed(self) -> None:
+        async with TestBot("[commands]\nbare = false", plugins=[Say]) as bot:
+            assert await bot.hears_message("echo hi") == []
+            assert await bot.says("!echo hi") == "hi"
+
+    @pytest.mark.parametrize(
+        "text", ["!echo hi", "bot: echo hi", "bot, echo hi", "bot echo hi", "@bot: !echo hi"]
+    )
+    async def test_in_a_room_a_prefix_or_the_bots_nick(self, bot: TestBot, text: str) -> None:
+        assert await bot.says(text, room=ROOM) == "hi"
+
+    @pytest.mark.parametrize("text", ["echo hi", "botanist: echo hi", "ask bot: echo hi", "bot:"])
+    async def test_other_talk_in_a_room_is_left_alone(self, bot: TestBot, text: str) -> None:
+        assert await bot.hears_message(text, room=ROOM) == []
+
+    async def test_an_unknown_name_is_told_to_whoever_spoke_to_the_bot(self, bot: TestBot) -> None:
+        unknown = "There is no command !ecko. Did you mean !echo?"
+        assert await bot.says("!ecko") == unknown
+        assert await bot.says("bot: ecko", room=ROOM) == unknown
+        # It may be for another bot.
+        assert await bot.hears_message("!ecko", room=ROOM) == []
+
+    async def test_the_nick_that_the_room_gave_counts(self, bot: TestBot) -> None:
+        await bot.joins(ROOM)
+        room = bot.app.stream().rooms.get(ROOM)  # type: ignore[attr-defined]
+        room.nick = "bot_"
+        assert await bot.hears_message("bot: echo hi", room=ROOM) == []
+        assert await bot.says("bot_: echo hi", room=ROOM) == "hi"
+
+
+class TestShowing:
+    async def test_a_list_takes_all_words(self, bot: TestBot) -> None:
+        assert await bot.says("!total 1 2 39") == "42"
+        assert await bot.says("!total") == "0"
+        assert "'x' is not a whole number" in await bot.says("!total 1 x")
+
+    async def test_a_wrong_argument_is_named(self, bot: TestBot) -> None:
+        assert await bot.says("!add one") == ("a: 'one' is not a whole number. Usage: !add <a> [b]")
+        assert await bot.says("!add") == "a is missing. Usage: !add <a> [b]"
+
+    async def test_a_table_is_aligned_in_a_block(self, bot: TestBot) -> None:
+        assert await bot.says("!people") == ("```\nPeople\nname   age\nAlice  30\n小明\n```")
+
+    async def test_pieces_come_in_order(self, bot: TestBot) -> None:
+        assert await bot.hears_message("!several") == ["one", "```\nn\n2\n```"]
+        assert await bot.hears_message("!later") == ["one", "two"]
+
+    async def test_progress_ends_in_the_result(self, bot: TestBot) -> None:
+        assert await bot.hears_message("!work") == ["done"]
+
+
+class Answers(Struct):
+    """What is asked.
+
+    room: Which room?
+    often: How often?
+    """
+
+    room: JID
+    often: int = 1
+
+
+class Ask(Plugin):
+    """Asks back."""
+
+    @command
+    async def order(self, call: Call) -> str:
+        size = await call.choose("Which size?", {"s": "small", "l": "large"})
+        count = await call.ask("How many?", int)
+        if not await call.confirm(f"{count} of {size}?"):
+            return "Then not."
+        return f"{count}{size}"
+
+    @command
+    async def first(self, call: Call) -> str:
+        return await call.ask("A?")
+
+    @command
+    def settings(self) -> Form:
+        return Form(Answers, lambda given: f"{given.room} {given.often}", title="Settings")
+
+    @command
+    def wipe(self) -> Confirm:
+        return Confirm("All of it?", lambda: "wiped")
+
+    @command
+    async def pick(self, call: Call) -> str:
+        return await call.ask("Which?", Literal["red", "blue"])
+
+    @command
+    async def patient(self, call: Call) -> str:
+        try:
+            return await call.ask("Well?", timeout=0.01)
+        except Unanswered as error:
+            return f"caught: {error}"
+
+    @command
+    async def stubborn(self, call: Call) -> str:
+        try:
+            return await call.ask("Well?")
+        except Cancelled:
+            return "as you like"
+
+    @command(timeout=0.2)
+    async def slow(self, call: Call) -> str:
+        first = await call.ask("Take your time", timeout=30)
+        await asyncio.sleep(0)
+        return first
+
+    @on.message
+    def overhear(self, event: StanzaEvent) -> None:
+        self.count(f"overheard {event.body}")
+
+
+@pytest.fixture
+async def asking() -> AsyncIterator[TestBot]:
+    async with TestBot(plugins=[Ask, Say]) as bot:
+        yield bot
+
+
+class TestAsking:
+    async def test_a_conversation(self, asking: TestBot) -> None:
+        assert await asking.says("!order") == "Which size?\n1. small\n2. large"
+        assert await asking.says("2") == "How many?"
+        assert (
+            await asking.says("some") == "'some' is not a whole number. Try again, or say cancel."
+        )
+        assert await asking.says("3") == "3 of l?\n(yes or no)"
+        assert await asking.says("Yes") == "3l"
+        # The answers went to whoever asked, and to nobody else.
+        counts = asking.app.pipeline.statistics().owners["ask"]
+        assert not [name for name in counts if name.startswith("overheard") and "!" not in name]
+        assert len(asking.app.commands.questions) == 0
+
+    @pytest.mark.parametrize("answer", ["1", "s", "SMALL", " small "])
+    async def test_a_choice_by_number_by_key_or_as_shown(
+        self, asking: TestBot, answer: str
+    ) -> None:
+        await asking.says("!order")
+        assert await asking.says(answer) == "How many?"
+
+    async def test_quick_responses_in_a_chat_only(self, asking: TestBot) -> None:
+        await asking.says("!order")
+        buttons = {each.get("value"): each.get("label") for each in asking.sent[-1].iter(QUICK)}
+        assert buttons == {"s": "small", "l": "large"}
+        await asking.says("!order", room=ROOM)
+        assert not list(asking.sent[-1].iter(QUICK))
+
+    async def test_a_form_is_asked_field_by_field(self, asking: TestBot) -> None:
+        assert await asking.hears_message("!settings") == ["Settings", "Which room?"]
+        assert "is not a JID" in await asking.says("@")
+        assert await asking.says("a@b") == "How often?\n(- for '1')"
+        assert await asking.says("-") == "a@b 1"
+
+    async def test_a_confirmation(self, asking: TestBot) -> None:
+        assert await asking.says("!wipe") == "All of it?\n(yes or no)"
+        assert await asking.says("yes") == "wiped"
+        await asking.says("!wipe")
+        assert await asking.hears_message("no") == []
+
+    async def test_only_the_asked_person_answers_and_only_there(self, asking: TestBot) -> None:
+        await asking.says("!first", room=ROOM)
+        for elsewhere in (
+            asking.hears_message("x", sender="bob@localhost/test", room=ROOM),
+            asking.hears_message("x"),
+            asking.hears_message("x", room="other@rooms.localhost"),
+        ):
+            assert await elsewhere == []
+        assert await asking.says("mine", room=ROOM) == "mine"
+
+    async def test_commands_go_on_meanwhile(self, asking: TestBot) -> None:
+        await asking.says("!first")
+        assert await asking.says("!echo hi") == "hi"
+        assert await asking.says("mine") == "mine"
+
+    @pytest.mark.parametrize("word", ["cancel", "!cancel", "Cancel"])
+    async def test_the_user_cancels(self, asking: TestBot, word: str) -> None:
+        await asking.says("!first")
+        assert await asking.says(word) == "Cancelled."
+        await asking.says("!stubborn")
+        assert await asking.says(word) == "as you like"
+
+    async def test_wrong_answers_end_it(self, asking: TestBot) -> None:
+        await asking.says("!pick")
+        for _ in range(2):
+            assert "is not one of red, blue" in await asking.says("green")
+        assert await asking.hears_message("green") == ["That was no answer 3 times; cancelled."]
+        assert len(asking.app.commands.questions) == 0
+
+    async def test_no_answer_in_time(self, asking: TestBot) -> None:
+        before = len(asking.sent)
+        await asking.says("!patient")
+        await asking.next_message(after=before + 1)
+        assert asking.sent[-1].findtext("{jabber:client}body") == (
+            "caught: No answer in 0.01 s: Well?"
+        )
+
+    async def test_waiting_for_a_person_takes_none_of_the_handlers_time(
+        self, asking: TestBot
+    ) -> None:
+        await asking.says("!slow")
+        loop = asyncio.get_running_loop()
+        passed = loop.create_future()
+        loop.call_later(0.25, passed.set_result, None)
+        await passed
+        assert await asking.says("here") == "here"
+
+    async def test_an_unload_frees_it(self, asking: TestBot) -> None:
+        await asking.says("!first")
+        await asking.app.plugins.unload("ask")
+        assert len(asking.app.commands.questions) == 0
+        assert await asking.hears_message("too late") == []
+
+    async def test_a_stop_does_not_wait_for_people(self) -> None:
+        async with TestBot(plugins=[Ask]) as bot:
+            await bot.says("!first")
+            assert await bot.app.pipeline.settle(5)
+
+    async def test_a_hidden_occupant_that_leaves_takes_the_question_along(
+        self, asking: TestBot
+    ) -> None:
+        await asking.says("!first", room=ROOM, hidden=True)
+        await asking.hears(
+            f"<presence from='{ROOM}/alice' to='bot@localhost/test' type='unavailable'>"
+            "<x xmlns='http://jabber.org/protocol/muc#user'>"
+            "<item affiliation='none' role='none'/></x></presence>"
+        )
+        # Somebody else under the same nick.
+        assert await asking.hears_message("mine", room=ROOM, hidden=True) == []
+
+    async def test_open_questions_are_bounded(
+        self, asking: TestBot, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(questions, "MAX_OPEN", 2)
+        for name in ("a", "b"):
+            assert await asking.says("!first", sender=f"{name}@localhost/x") == "A?"
+        answers = await asking.hears_message("!first", sender="c@localhost/x")
+        assert answers == ["A?", "ask waits for 2 answers already; try again later."]
+        counts = asking.app.pipeline.statistics().owners["ask"]
+        assert counts["questions-full"] == 1

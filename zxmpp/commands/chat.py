@@ -1,0 +1,269 @@
+"""Commands in chats: found in a message, shown as messages.
+
+Rules:
+- A command begins with the prefix; in a room also with the bot's own nick (``bot: echo hi``); in a
+  1:1 chat with nothing, if its first word is a command.
+- Of an unknown name the caller is told, but in a room only where the bot's nick stood in front: a
+  prefix may be for another bot. Without a prefix, what is no command is just talk.
+- Tables are sent as preformatted text (XEP-0393), files are uploaded (XEP-0363), progress is one
+  message that is corrected, where the caller's client can (XEP-0308).
+- Questions are asked one field at a time. Choices are numbered, with quick responses (XEP-0439) in a
+  1:1 chat.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import ExitStack, aclosing
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from slixmpp.xmlstream import StanzaBase
+
+from zxmpp.commands.call import Call
+from zxmpp.commands.face import Face
+from zxmpp.commands.parameters import Parameter
+from zxmpp.commands.questions import Question
+from zxmpp.commands.registry import Command, Commands
+from zxmpp.commands.results import File, Progress, Table, as_text
+from zxmpp.commands.roles import who_of
+from zxmpp.commands.words import Line
+from zxmpp.errors import Cancelled
+from zxmpp.event import HANDLED, Failure, StanzaEvent
+from zxmpp.handlers import Route
+
+if TYPE_CHECKING:
+    from zxmpp.commands.signature import Bound
+    from zxmpp.streams.live import Edits, LiveMessage
+
+__all__ = ["ChatFace"]
+
+#: How often a wrong answer is asked again.
+TRIES = 3
+#: XEP-0439
+_RESPONSE = "{urn:xmpp:tmp:quick-response}response"
+#: What may stand behind the bot's nick.
+_AFTER_NICK = ":,"
+
+
+class ChatCall(Call):
+    """A message that called a command."""
+
+    face = "chat"
+
+    def __init__(self, event: StanzaEvent, command: Command, text: str) -> None:
+        super().__init__(event, command, who_of(event), text)
+
+    def arguments(self) -> Bound:
+        return self._command.signature.bind(Line(self.text), self)
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def present(self, result: Any) -> Any:
+        if isinstance(result, CoroutineType):
+            return self._awaited(result)
+        return _shown(result) if _is_message(result) else self._replies(result)
+
+    async def _awaited(self, work: Coroutine[Any, Any, Any]) -> Any:
+        result = await work
+        if _is_message(result):
+            return _shown(result)
+        async with aclosing(self._replies(result)) as replies:
+            async for reply in replies:
+                self.event.source.answer(self.event, reply)
+        return None
+
+    async def _replies(self, result: Any) -> AsyncGenerator[Any, None]:
+        """What is to be sent, one after another; files are sent on the way."""
+        live: LiveMessage | None = None
+        with ExitStack() as stack:
+            async with aclosing(self.pieces(result)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Progress):
+                        if live is None:
+                            live = stack.enter_context(self.live())
+                        live.show(as_text(piece))
+                    elif isinstance(piece, File):
+                        await self.event.source.send_file(
+                            self.event, piece.name, piece.data, piece.type, piece.text
+                        )
+                    elif live is not None and isinstance(piece, str | Table):
+                        live.finish(_shown(piece))
+                        live = None
+                        stack.close()
+                    else:
+                        yield _shown(piece)
+
+    def reply(self, piece: Any) -> None:
+        if isinstance(piece, File):
+            raise TypeError("a file takes its time: yield it, or return it")
+        self.event.source.answer(self.event, _shown(piece))
+
+    def live(self, edits: Edits = "auto") -> LiveMessage:
+        live: LiveMessage = self.event.source.live(self.event, edits)
+        return live
+
+    def react(self, *emojis: str) -> None:
+        self.event.source.react(self.event, *emojis)
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    async def _fill(self, question: Question) -> dict[str, Any]:
+        lines = [line for line in (question.title, question.text) if line]
+        if len(question.fields) == 1:
+            return {each.name: await self._ask(question, each, lines) for each in question.fields}
+        if lines:
+            self.reply("\n".join(lines))
+        return {
+            each.name: await self._ask(question, each, [each.title]) for each in question.fields
+        }
+
+    async def _ask(self, question: Question, field: Parameter, lines: list[str]) -> Any:
+        questions = self._command.commands.questions
+        words = _words(field)
+        text = "\n".join([*lines, *_hints(field, words)])
+        for _ in range(TRIES):
+            self._put(text, words)
+            answer = await questions.answer(
+                self.event, self._command.owner, question.timeout, lines[0] if lines else field.name
+            )
+            try:
+                return _read(field, words, answer)
+            except ValueError as error:
+                text = f"{error}. Try again, or say cancel."
+        raise Cancelled(f"That was no answer {TRIES} times; cancelled.")
+
+    def _put(self, text: str, words: dict[str, str]) -> None:
+        buttons = []
+        if not self.room:
+            buttons = [ET.Element(_RESPONSE, {"value": word, "label": label})
+                       for word, label in words.items()]  # fmt: skip
+        self.event.source.respond(self.event, text, buttons)
+
+
+def _is_message(result: Any) -> bool:
+    return result is None or result is HANDLED or isinstance(result, str | Table | StanzaBase)
+
+
+def _shown(piece: Any) -> Any:
+    """What a stream sends for a piece."""
+    if isinstance(piece, Table):
+        return f"```\n{as_text(piece)}\n```"
+    if piece is None or piece is HANDLED or isinstance(piece, StanzaBase):
+        return piece
+    return as_text(piece)
+
+
+def _words(field: Parameter) -> dict[str, str]:
+    """What may be answered, with what is shown; empty if the answer is free."""
+    if field.options is not None:
+        return dict(field.options)
+    if field.field_type == "boolean":
+        return {"yes": "yes", "no": "no"}
+    return {choice: choice for choice in field.choices}
+
+
+def _hints(field: Parameter, words: dict[str, str]) -> list[str]:
+    if field.field_type == "boolean":
+        return ["(yes or no)"]
+    hints = [f"{number}. {label}" for number, label in enumerate(words.values(), 1)]
+    if not field.required:
+        default = ", ".join(field.words_of(field.fallback))
+        hints.append(f"(- for {default!r})" if default else "(- for none)")
+    return hints
+
+
+def _read(field: Parameter, words: dict[str, str], answer: str) -> Any:
+    """The value that `answer` is. ValueError says why it is none."""
+    text = answer.strip()
+    if text == "-" and not field.required:
+        return field.fallback
+    if field.field_type == "boolean":
+        known = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
+        if text.lower() not in known:
+            raise ValueError(f"{text[:100]!r} is neither yes nor no")
+        return known[text.lower()]
+    if field.many:
+        line, values = Line(text), []
+        while (word := line.next()) is not None:
+            values.append(field.convert(_chosen(words, word)))
+        return values
+    return field.convert(_chosen(words, text))
+
+
+def _chosen(words: dict[str, str], text: str) -> str:
+    """The choice that `text` names by its number, by itself, or by what was shown."""
+    if text in words:
+        return text
+    if text.isdecimal() and 1 <= int(text) <= len(words):
+        return list(words)[int(text) - 1]
+    return next((word for word, shown in words.items() if shown.lower() == text.lower()), text)
+
+
+class ChatFace(Face):
+    """Finds commands in messages. `bare` says whether a 1:1 chat needs no prefix."""
+
+    name = "chat"
+    inline = True
+
+    def __init__(self, commands: Commands, bare: bool = True) -> None:
+        self._commands = commands
+        self._prefix = commands.prefix
+        self._bare = bare
+        pipeline, owner = commands.pipeline, commands.owner
+        pipeline.guard(StanzaEvent, commands.questions)
+        self._unknown = Route(
+            owner, self._answer_unknown, (), name="unknown command", report=self.report
+        )
+        self._route = pipeline.add(
+            Route(owner, self._answer_unknown, ("message",), name="commands", select=self._select)
+        )
+
+    def call(self, event: StanzaEvent, command: Command) -> ChatCall:
+        _, name, rest = self._split(event)
+        return ChatCall(event, command, rest if name else "")
+
+    def report(self, event: StanzaEvent, failure: Failure) -> str:
+        return failure.text
+
+    def _split(self, event: StanzaEvent) -> tuple[bool, str, str]:
+        """Whether the bot was spoken to by a prefix or its nick, the command's name, the rest."""
+        body = event.body
+        if body.startswith(self._prefix):
+            called, text = True, body[len(self._prefix) :]
+        elif event.room:
+            called, text = self._after_nick(event)
+            if not called:
+                return False, "", ""
+        elif self._bare:
+            called, text = False, body
+        else:
+            return False, "", ""
+        words = text.split(None, 1)
+        return called, words[0] if words else "", words[1].strip() if len(words) > 1 else ""
+
+    def _after_nick(self, event: StanzaEvent) -> tuple[bool, str]:
+        source: Any = event.source
+        nick: str = source.nick_in(event.room)
+        body = event.body.lstrip().removeprefix("@")
+        if not nick or not body.startswith(nick):
+            return False, ""
+        text = body[len(nick) :]
+        if text[:1] not in _AFTER_NICK and not text[:1].isspace():
+            return False, ""
+        return True, text.lstrip(_AFTER_NICK + " ").removeprefix(self._prefix)
+
+    def _select(self, event: StanzaEvent) -> Route | None:
+        called, name, _ = self._split(event)
+        if not name:
+            return None
+        command = self._commands.find(name, who_of(event))
+        if command is not None:
+            return command.route(self)
+        if not called or (event.room and event.body.startswith(self._prefix)):
+            return None
+        return self._unknown
+
+    def _answer_unknown(self, event: StanzaEvent) -> None:
+        raise self._commands.unknown(self._split(event)[1], who_of(event), self._prefix)
