@@ -18,6 +18,8 @@ from slixmpp import JID
 
 from zxmpp import (
     App,
+    Call,
+    Image,
     Invitation,
     Plugin,
     Reaction,
@@ -84,6 +86,12 @@ class Talker(Plugin):
             return await self.send_file(event.from_, b"x" * size, "../../report.txt", body="Look:")
         except StreamError as error:
             return str(error)
+
+    @command
+    def plot(self, call: Call) -> Image:
+        """A picture, as data."""
+        call.react("🎨")
+        return Image("plot.png", picture(), text="See:")
 
     @command
     def long(self, event: StanzaEvent, lines: int) -> str:
@@ -211,6 +219,16 @@ async def test_files(filing: Server, role: str, secret: Any) -> None:
         assert link["body"].endswith("/report.txt")
         async with aiohttp.ClientSession() as session, session.get(link["body"]) as answer:
             assert await answer.read() == b"x" * 1000
+
+        # What a command returns is sent likewise, here into the room.
+        stage.alice.send_message(JID(stage.room), "!plot", mtype="groupchat")
+        painted = await stage.sees(lambda message: bool(message["reactions"]["id"]))
+        assert painted["reactions"]["values"] == {"🎨"}
+        assert (await stage.sees_text("See:"))["type"] == "groupchat"
+        link = await stage.sees(lambda message: bool(message["oob"]["url"]))
+        async with aiohttp.ClientSession() as session, session.get(link["body"]) as answer:
+            assert await answer.read() == picture()
+            assert answer.content_type == "image/png"
 
         stage.alice.send_message(bot, "!file 100001", mtype="chat")
         error = (await stage.sees_text("report.txt"))["body"]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from zxmpp.streams import StreamSettings
 from zxmpp.streams.profile import CAPS, NODE, Profile, caps_hash, with_version
+from zxmpp.testing import TestBot
 
-from .conftest import Line
+from .conftest import Line, refusal
+from .test_vcard import PNG
 
 INFO = "http://jabber.org/protocol/disco#info"
 CONTACT = "mailto:ops@example.org"
@@ -180,3 +184,44 @@ def test_the_version_is_ours_unless_it_is_set() -> None:
     given = {"xep_0092": {"version": "7"}, "xep_0199": {"interval": 1}}
     assert with_version(given)["xep_0092"] == {"software_name": "zxmpp", "version": "7"}
     assert with_version(given)["xep_0199"] == {"interval": 1}
+
+
+async def test_what_is_new_is_told_to_rooms_too(tmp_path: Path) -> None:
+    avatar = tmp_path / "bot.png"
+    avatar.write_bytes(PNG)
+    config = f"""
+        [streams.bot]
+        kind = "component"
+        jid = "bot.localhost"
+        rooms = ["ops@rooms.localhost"]
+        [streams.bot.vcard]
+        avatar = "{avatar}"
+    """
+    async with TestBot(config) as bot:
+        before = len(bot.sent)
+        bot.app.stream().xmpp.plugin["xep_0030"].add_feature("urn:new")
+        await bot.settle()
+        (presence,) = bot.sent[before:]
+        assert presence.get("to") == "ops@rooms.localhost/bot"
+        assert presence.get("from") == "bot@bot.localhost/zxmpp"
+        assert presence.find(f"{{{CAPS}}}c") is not None
+        photo = presence.findtext("{vcard-temp:x:update}x/{vcard-temp:x:update}photo")
+        assert photo == hashlib.sha1(PNG).hexdigest()
+
+
+async def test_a_server_that_knows_no_vcards_harms_nothing(tmp_path: Path) -> None:
+    avatar = tmp_path / "bot.png"
+    avatar.write_bytes(PNG)
+    config = f"[streams.bot]\njid = 'bot@localhost'\nvcard = {{ avatar = '{avatar}' }}"
+    async with TestBot(config) as bot:
+        asked = [stanza for stanza in bot.sent if stanza.tag.endswith("}iq")]
+        assert len(asked) == 2  # for the vCard and for the avatar
+        for stanza in asked:
+            await bot.hears(
+                f"<iq type='error' id='{stanza.get('id')}' from='bot@localhost' "
+                f"to='bot@localhost/test'>{refusal('service-unavailable')}</iq>"
+            )
+        stream = bot.app.stream()
+        assert stream.statistics()["chores"] == {"chore-refused": 2}
+        assert stream.state == "online"
+        assert not stream._profile.photo  # type: ignore[attr-defined]
