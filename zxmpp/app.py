@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from zxmpp.commands import ChatFace, Commands
-from zxmpp.commands.roles import Who
+from zxmpp.commands import AdhocFace, ChatFace, Commands
 from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
@@ -85,14 +84,13 @@ class App:
             self.pipeline.guard(StanzaEvent, RateLimit(guards.rate, guards.burst))
         self.commands = Commands(self.pipeline, self.settings.commands.prefix, self.settings.roles)
         ChatFace(self.commands, self.settings.commands.bare)
+        self._adhoc = AdhocFace(self.commands) if self.settings.commands.adhoc else None
         if role := self.settings.commands.invitations:
             if role not in self.commands.roles:
                 raise ConfigError(
                     f"[commands] invitations: there is no role {role!r}; add it under [roles]"
                 )
-            Invitations(
-                self.pipeline, lambda jid: self.commands.roles.holds(Who(jid), role), self.stream
-            )
+            Invitations(self.pipeline, self.commands.roles, role, self.stream)
         self.plugins = Loader(self)
         self.streams: dict[str, BaseStream] = {}
         self.sockets: dict[str, SocketSource] = {}
@@ -116,6 +114,8 @@ class App:
         if stream.name in self.streams:
             raise StreamError(f"there is a stream {stream.name!r} already; give it another name")
         self.streams[stream.name] = stream
+        if self._adhoc is not None:
+            self._adhoc.add_stream(stream)
         return stream
 
     def open_socket(self, name: str, settings: SocketSettings | Mapping[str, Any]) -> SocketSource:

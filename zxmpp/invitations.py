@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from zxmpp.commands.roles import Roles, Who, who_of
 from zxmpp.errors import StreamError
 from zxmpp.event import StanzaEvent
 from zxmpp.handlers import Route
@@ -25,13 +26,13 @@ log = logging.getLogger(__name__)
 
 
 class Invitations:
-    """Follows invitations that `may` allows, by the inviter's verified identity; `stream` finds the
-    stream of a name."""
+    """Follows invitations of those who hold `role`; `stream` finds the stream of a name."""
 
     def __init__(
-        self, pipeline: Pipeline, may: Callable[[str], bool], stream: Callable[[str], BaseStream]
+        self, pipeline: Pipeline, roles: Roles, role: str, stream: Callable[[str], BaseStream]
     ) -> None:
-        self._may = may
+        self._roles = roles
+        self._role = role
         self._stream = stream
         self._owner = pipeline.owner("invitations")
         pipeline.add(
@@ -40,7 +41,9 @@ class Invitations:
 
     def _take(self, event: StanzaEvent) -> None:
         invitation = Invitation.of(event)
-        allowed = invitation.verified and self._may(invitation.inviter)
+        direct = invitation.inviter == event.sender
+        who = who_of(event) if direct else Who(invitation.inviter)
+        allowed = invitation.verified and self._roles.holds(who, self._role)
         if not allowed or not invitation.room:
             self._owner.counts["invitation-refused"] += 1
             return

@@ -6,13 +6,15 @@ from typing import Final
 
 __all__ = [
     "CARBONS", "CHAT_STATES", "CLIENT", "COMPONENT", "CORRECTION", "DELAYS", "DIRECT_INVITATION",
-    "FALLBACK", "HINTS", "MUC", "MUC_USER", "OOB", "ORIGIN_ID", "PING", "REACTIONS", "RECEIPTS",
-    "REPLY", "STANZA_ERRORS", "STANZA_ID", "STYLING",
+    "DISCO_INFO", "FALLBACK", "HINTS", "MUC", "MUC_USER", "OCCUPANT_ID", "OOB", "ORIGIN_ID", "PING",
+    "REACTIONS", "RECEIPTS", "REPLY", "STANZA_ERRORS", "STANZA_ID", "STYLING",
 ]  # fmt: skip
 
 #: The namespaces that a message's body may be in (RFC 6120, 4.8.2; XEP-0114).
 CLIENT: Final = "jabber:client"
 COMPONENT: Final = "jabber:component:accept"
+#: XEP-0030
+DISCO_INFO: Final = "{http://jabber.org/protocol/disco#info}"
 #: XEP-0045
 MUC: Final = "{http://jabber.org/protocol/muc}"
 MUC_USER: Final = "{http://jabber.org/protocol/muc#user}"
@@ -28,6 +30,8 @@ CARBONS: Final = tuple(
 STANZA_ID: Final = "{urn:xmpp:sid:0}stanza-id"
 #: RFC 6120, 8.3.3
 STANZA_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
+#: XEP-0421
+OCCUPANT_ID: Final = "{urn:xmpp:occupant-id:0}occupant-id"
 #: XEP-0066
 OOB: Final = "jabber:x:oob"
 #: XEP-0085

@@ -24,7 +24,8 @@ from zxmpp.streams.chores import Chores
 from zxmpp.streams.mixin import ClientXMPP, ComponentXMPP
 from zxmpp.streams.profile import Profile, with_version
 from zxmpp.streams.receipts import Receipts
-from zxmpp.streams.rooms import Rooms, RoomState
+from zxmpp.streams.room import RoomState
+from zxmpp.streams.rooms import Rooms
 from zxmpp.streams.settings import StreamSettings
 from zxmpp.streams.source import Sink, StreamSource, Wants
 from zxmpp.streams.supervisor import State, Supervisor
