@@ -42,6 +42,7 @@ __all__ = [
     "CURRENT",
     "FREE",
     "MAX_REPLIES",
+    "OWNER",
     "Job",
     "Owner",
     "Route",
@@ -62,6 +63,10 @@ FREE = "free"
 
 #: The stanza that is being handled here, for what a handler does on behalf of its sender.
 CURRENT: ContextVar[StanzaEvent | None] = ContextVar("zxmpp current stanza", default=None)
+
+#: The plugin whose task, `start` or `stop` runs here; empty for none. Known of handlers only where
+#: somebody records it (`zxmpp.recording`): they run too often.
+OWNER: ContextVar[str] = ContextVar("zxmpp owner", default="")
 
 #: The handler here, once it has suspended.
 _RUN: ContextVar[_Run | None] = ContextVar("zxmpp run", default=None)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from zxmpp.config import PluginSettings, to_struct
 from zxmpp.declare import CommandMark, Timer, Wants, marks_of
 from zxmpp.errors import PluginError, ZxmppError
+from zxmpp.handlers import OWNER
 from zxmpp.plugin import Plugin
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ async def _bounded(plugin: Plugin, work: Coroutine[Any, Any, None], seconds: flo
     name = getattr(work, "__name__", "start or stop")
 
     async def run() -> None:
+        OWNER.set(plugin.instance)
         try:
             await work
         except SystemExit as error:

@@ -56,7 +56,7 @@ class Pipeline:
     of all its conversations, `workers` its handlers that run at the same time. `credit` is how many
     messages of a socket wait in a lane until the socket is paused. `timeout` (seconds) is
     the longest that a handler may take; `slow_step` (seconds) is how long it may keep the loop
-    before it is named in the log.
+    before it is named in the log. `runner` is the class of what runs handlers.
     """
 
     def __init__(
@@ -68,12 +68,13 @@ class Pipeline:
         workers: int = 200,
         timeout: float = 120.0,
         slow_step: float = 0.25,
+        runner: type[Runner] = Runner,
     ) -> None:
         self.lane_limit = lane_limit
         self.total_limit = total_limit
         self.credit = credit
         self.workers = workers
-        self._runner = Runner(timeout, slow_step)
+        self._runner = runner(timeout, slow_step)
         self.counts = self._runner.counts
         #: While an app stops: what runs ends, nothing new begins, who was paused stays so.
         self.draining = False

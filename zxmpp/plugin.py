@@ -21,7 +21,7 @@ from msgspec import Struct
 from zxmpp.declare import Wants, commands_of
 from zxmpp.errors import PluginError
 from zxmpp.event import StanzaEvent
-from zxmpp.handlers import CURRENT, Route
+from zxmpp.handlers import CURRENT, OWNER, Route
 
 if TYPE_CHECKING:
     from zxmpp.app import App
@@ -156,6 +156,7 @@ class Plugin:
         return task
 
     async def _shielded(self, work: Coroutine[Any, Any, Any]) -> Any:
+        OWNER.set(self.instance)
         try:
             return await work
         except SystemExit as error:
