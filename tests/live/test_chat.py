@@ -208,6 +208,16 @@ async def test_what_is_said(filing: Server, role: str, secret: Any) -> None:
         assert lines == [f"line {n} of the <text>" for n in range(5000)]
 
 
+async def fetched(server: Server, url: str, media_type: str = "text/plain") -> bytes:
+    """What is at `url`; if it can't be had, the end of the server's log is shown."""
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            assert answer.content_type == media_type
+            return await answer.read()
+    except aiohttp.ClientError as error:
+        pytest.fail(f"{url}: {error!r}\n{server.log_path.read_text()[-3000:]}")
+
+
 async def test_files(filing: Server, role: str, secret: Any) -> None:
     secret(filing, role)
     bot = JID(address(role))
@@ -217,8 +227,7 @@ async def test_files(filing: Server, role: str, secret: Any) -> None:
         link = await stage.sees(lambda message: bool(message["oob"]["url"]))
         assert link["body"] == link["oob"]["url"]
         assert link["body"].endswith("/report.txt")
-        async with aiohttp.ClientSession() as session, session.get(link["body"]) as answer:
-            assert await answer.read() == b"x" * 1000
+        assert await fetched(filing, link["body"]) == b"x" * 1000
 
         # What a command returns is sent likewise, here into the room.
         stage.alice.send_message(JID(stage.room), "!plot", mtype="groupchat")
@@ -226,9 +235,7 @@ async def test_files(filing: Server, role: str, secret: Any) -> None:
         assert painted["reactions"]["values"] == {"🎨"}
         assert (await stage.sees_text("See:"))["type"] == "groupchat"
         link = await stage.sees(lambda message: bool(message["oob"]["url"]))
-        async with aiohttp.ClientSession() as session, session.get(link["body"]) as answer:
-            assert await answer.read() == picture()
-            assert answer.content_type == "image/png"
+        assert await fetched(filing, link["body"], "image/png") == picture()
 
         stage.alice.send_message(bot, "!file 100001", mtype="chat")
         error = (await stage.sees_text("report.txt"))["body"]
