@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from zxmpp.commands import AdhocFace, ChatFace, Commands
+from zxmpp.commands import AdhocFace, ChatFace, Commands, LocalFace, ServiceFace
 from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
@@ -31,6 +31,7 @@ from zxmpp.reload import apply
 from zxmpp.services import Services
 from zxmpp.sockets import SocketSettings, SocketSource
 from zxmpp.streams import AttachedStream, BaseStream, Stream, StreamSettings, read_secret
+from zxmpp.watch import watch as watch_files
 
 __all__ = ["App", "attach"]
 
@@ -105,6 +106,7 @@ class App:
         self.streams: dict[str, BaseStream] = {}
         self.sockets: dict[str, SocketSource] = {}
         self._services: Services | None = None
+        self._local: LocalFace | None = None
         self._source = _AppSource()
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
@@ -200,11 +202,17 @@ class App:
             raise ClosedError("this app was started already; make a new one")
         self._started = True
         try:
+            # First: it finds out whether this bot runs already.
+            control = self.settings.app.control
+            self._local = LocalFace.open(self.commands, control, self.path, self.open_socket)
             for name, socket_settings in self.settings.sockets.items():
                 self.open_socket(name, socket_settings)
             if (broker := self.settings.broker) is not None:
                 source = self.open_socket(BROKER, broker.socket)
                 self._services = Services(broker.options, source, self.pipeline)
+                if self.settings.commands.services:
+                    limit = broker.socket.max_message_bytes
+                    ServiceFace(self.commands, self._services.driver, limit)
                 if self._recorder is not None:
                     self._recorder.watch_services(self._services)
             for name, stream_settings in self.settings.streams.items():
@@ -271,12 +279,14 @@ class App:
             await asyncio.gather(*flushed, return_exceptions=True)
         for name in list(self.sockets):
             self.close_socket(name)
+        if self._local is not None:
+            self._local.close()
         await self.pipeline.close()
         log.info("stopped")
 
     async def reload(self) -> list[str]:
-        """Read the configuration file again and apply what changed; see `zxmpp.reload`. Says what
-        was done. ZxmppError if it is wrong, and then nothing changed."""
+        """Read the configuration file again and apply what changed, plugins' own files too; see
+        `zxmpp.reload`. Says what was done. ZxmppError if it is wrong, and then nothing changed."""
         if self.path is None:
             raise ConfigError(
                 "this app was made without a configuration file; there is none to read"
@@ -297,9 +307,9 @@ class App:
         if self._reloading is None or self._reloading.done():
             self._reloading = asyncio.ensure_future(reload())
 
-    async def run(self) -> None:
+    async def run(self, *, watch: bool = False) -> None:
         """Start, serve until SIGTERM or SIGINT, stop. A second signal stops at once. SIGHUP reads
-        the configuration again."""
+        the configuration again; with `watch`, a plugin is reloaded when its file changes."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         signals = 0
@@ -335,7 +345,11 @@ class App:
             # pauses go.
             gc.collect()
             gc.freeze()
+            watcher = asyncio.ensure_future(watch_files(self)) if watch else None
             await ended.wait()
+            if watcher is not None:
+                watcher.cancel()
+                await asyncio.wait([watcher])
             stop = asyncio.ensure_future(self.stop())
             force = asyncio.ensure_future(forced.wait())
             await asyncio.wait({stop, force}, return_when=asyncio.FIRST_COMPLETED)

@@ -91,9 +91,9 @@ class NotifyingApp(App):
         super().__init__(settings, recorder)
         self._manager = ServiceManager()
 
-    async def run(self) -> None:
+    async def run(self, *, watch: bool = False) -> None:
         with self._manager.watched():
-            await super().run()
+            await super().run(watch=watch)
 
     async def start(self) -> None:
         owner = self.pipeline.owner("service manager")
