@@ -186,8 +186,9 @@ class Admin(Plugin):
 
         name: Plugin
         """
+        plugins: Any = self.app.plugins
         with _told():
-            names: list[str] = await self.app.plugins.reload(name)
+            names = await plugins.reload(name)
         return f"Reloaded: {', '.join(names)}."
 
     def join(self, room: JID, nick: str = "", stream: str = "") -> str:
