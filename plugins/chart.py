@@ -44,7 +44,7 @@ def bars(title: str, names: Sequence[str], numbers: Sequence[int], font: str = "
         axes.set_axis_off()
         axes.set(xlim=(0, 1), ylim=(len(names) + 0.5, -0.4))
         style: dict[str, Any] = {"color": _INK, "fontproperties": face, "parse_math": False}
-        axes.text(0, 0, line(title), weight="bold", **style)
+        axes.text(0, 0, line(title), **style)
         most, total = max([1, *numbers]), sum(numbers)
         for at, (name, number) in enumerate(zip(names, numbers, strict=True), 1):
             share = f"{number} ({number / total:.0%})" if total else str(number)
