@@ -81,6 +81,11 @@ class Workers(Plugin):
     config: WorkersConfig
     needs_broker = True
 
+    @classmethod
+    def declared(cls, config: WorkersConfig) -> dict[str, str]:
+        named = {name: settings.role for name, settings in config.commands.items()}
+        return {**super().declared(config), **named}
+
     async def start(self) -> None:
         #: What is under way, by who asked and where, and by the full JID or occupant that asked.
         self._asked = _Groups()

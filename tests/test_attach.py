@@ -217,6 +217,44 @@ async def test_rooms_of_the_host_and_rooms_of_nobody() -> None:
         await asyncio.sleep(0)
 
 
+async def test_roles_by_what_the_room_says(host: Host) -> None:
+    settings = parse(f"""
+        [roles]
+        admin = [{{room = "{ROOM}", affiliation = "owner"}}, {{room = "{ROOM}", occupant_id = "x"}}]
+    """)
+    app = attach(host.xmpp, settings, plugins=["tests.test_attach:Guest"])
+    await app.start()
+
+    async def tries(nick: str) -> bool:
+        sent = await host.tell(message("!wipe", f"{ROOM}/{nick}", "groupchat"))
+        return "wiped" in sent
+
+    own = "bot@localhost/test"
+    if host.xmpp.is_component:
+        own = "bot@bot.localhost/x"
+        host.xmpp.plugin["xep_0045"].join_muc(ROOM, "robot", pfrom=own)
+    else:
+        host.xmpp.plugin["xep_0045"].join_muc(ROOM, "robot")
+    ident = "<occupant-id xmlns='urn:xmpp:occupant-id:0' id='x'/></presence>"
+    owner = presence("owner", "").replace("'member'", "'owner'")
+    await host.tell(owner)
+    await host.tell(presence("known", "").replace("</presence>", ident))
+    asked = await host.tell(presence("robot", own, SELF))
+    await host.tell(message("hello", f"{ROOM}/known", "groupchat"))
+    assert await tries("owner")
+    assert not await tries("known"), "the room has not said that it gives ids"
+    (question,) = re.findall(r'<iq [^>]*id="([^"]+)"[^>]*><query [^>]*disco#info"', asked)
+    await host.tell(
+        f"<iq type='result' id='{question}' from='{ROOM}' to='{own}'>"
+        "<query xmlns='http://jabber.org/protocol/disco#info'>"
+        "<feature var='urn:xmpp:occupant-id:0'/></query></iq>"
+    )
+    assert await tries("known")
+    await host.tell(owner.replace("'owner'", "'none'"))
+    assert not await tries("owner")
+    await app.stop()
+
+
 async def test_two_apps_on_one_host_answer_each_their_own() -> None:
     host = Host("client")
     one = attach(host.xmpp, plugins=["echo"], name="one")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from zxmpp.commands import RoomMember
 from zxmpp.config import load, parse
 from zxmpp.config.lines import Lines
 from zxmpp.errors import ConfigError
@@ -63,6 +64,27 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("[commands]\nprefix = ' '", "prefix is one or more characters"),
         ("[commands]\nprefixx = '!'", r"\[commands\] has no key 'prefixx'; did you mean 'prefix'"),
         ("[roles]\nadmin = ['a@b/c']", r"\[roles\] admin: 'a@b/c' is not a bare JID"),
+        ("[roles]\nadmin = ['*.b']", r"\[roles\] admin: '\*.b': there are no patterns"),
+        ("[roles]\nadmin = ['@all']", r"\[roles\] admin: '@all' .* @local, @broker"),
+        ("[roles]\nadmin = [3]", r"\[roles\] admin: Expected `str`, got `int`"),
+        (
+            "[roles]\nadmin = [{room = 'a@b', afiliation = 'owner'}]",
+            r"\[roles\] admin has no key 'afiliation'; did you mean 'affiliation'",
+        ),
+        (
+            "[roles]\nadmin = [{room = 'a@b', affiliation = 'none'}]",
+            r"\[roles\] admin: affiliation is of owner, admin, member, not 'none'",
+        ),
+        (
+            "[roles]\nadmin = [{room = 'a@b', affiliation = 'owner', occupant_id = 'x'}]",
+            r"\[roles\] admin: affiliation and occupant_id exclude",
+        ),
+        ("[roles]\nadmin = [{room = 'a@b'}]", r"\[roles\] admin: a room needs affiliation or occ"),
+        ("[roles]\nadmin = [{affiliation = 'owner'}]", r"\[roles\] admin: room is missing"),
+        (
+            "[roles]\nadmin = [{room = 'a@b/c', affiliation = 'owner'}]",
+            r"\[roles\] admin: room is a bare JID .*, not 'a@b/c'",
+        ),
         ("[roles]\nadmin = 'a@b'", r"\[roles\] admin: Expected `array`"),
         ("[streams.bot]\nkind = 'component'\njidd = 'x'", r"\[streams.bot\] has no key 'jidd'"),
         ("[streams.bot]\nkind = 'client'", r"\[streams.bot\]: .*jid"),
@@ -76,6 +98,41 @@ def test_a_whole_file(tmp_path: Path) -> None:
 def test_what_it_says(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=f"(?is){says}"):
         parse(text)
+
+
+def test_members_of_all_kinds() -> None:
+    settings = parse("""
+        [roles]
+        admin = [
+            "Alice@Example.ORG", "EXAMPLE.net", "@local",
+            {room = "Ops@rooms.example.org", affiliation = ["owner", "admin"]},
+            {room = "ops@rooms.example.org", occupant_id = "x"},
+        ]
+        nobody = []
+    """)
+    room = "ops@rooms.example.org"
+    assert settings.roles == {
+        "admin": [
+            "alice@example.org", "example.net", "@local", RoomMember(room, ("owner", "admin")),
+            RoomMember(room, occupant_id="x"),
+        ],
+        "nobody": [],
+    }  # fmt: skip
+
+
+def test_problems_of_roles_stand_at_their_entries() -> None:
+    text = """\
+[roles]
+admin = [
+  "alice@localhost/x",
+  {room = "ops@rooms.localhost", affiliation = "boss"},
+  "bob@localhost",
+  {room = "ops", occupant_id = "x"},
+]
+"""
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert [problem.line for problem in caught.value.problems] == [3, 4, 6]
 
 
 def test_a_missing_file_and_bad_bytes_are_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from zxmpp.commands import ChatFace, Commands
+from zxmpp.commands import AdhocFace, ChatFace, Commands
 from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
@@ -83,6 +83,7 @@ class App:
             self.pipeline.guard(StanzaEvent, RateLimit(guards.rate, guards.burst))
         self.commands = Commands(self.pipeline, self.settings.commands.prefix, self.settings.roles)
         ChatFace(self.commands, self.settings.commands.bare)
+        self._adhoc = AdhocFace(self.commands) if self.settings.commands.adhoc else None
         self.plugins = Loader(self)
         self.streams: dict[str, BaseStream] = {}
         self.sockets: dict[str, SocketSource] = {}
@@ -106,6 +107,8 @@ class App:
         if stream.name in self.streams:
             raise StreamError(f"there is a stream {stream.name!r} already; give it another name")
         self.streams[stream.name] = stream
+        if self._adhoc is not None:
+            self._adhoc.add_stream(stream)
         return stream
 
     def open_socket(self, name: str, settings: SocketSettings | Mapping[str, Any]) -> SocketSource:

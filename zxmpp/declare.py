@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 
 from zxmpp.event import FramesEvent, LifecycleEvent, StanzaEvent
 
-__all__ = ["MARKS", "CommandMark", "Timer", "Wants", "command", "every", "marks_of", "on"]
+__all__ = ["CommandMark", "Timer", "Wants", "command", "commands_of", "every", "marks_of", "on"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -207,11 +207,17 @@ def every(seconds: float) -> Callable[[F], F]:
 
 
 def marks_of(plugin: object) -> list[tuple[Callable[..., Any], Any]]:
-    """The marked methods of `plugin`, bound, with each of their marks, in order of definition."""
+    """The marked methods of `plugin`, bound, with each of their marks, in order of definition; of
+    a class, not bound."""
     found: dict[str, Callable[..., Any]] = {}
-    for cls in reversed(type(plugin).__mro__):
+    for cls in reversed((plugin if isinstance(plugin, type) else type(plugin)).__mro__):
         for name, member in vars(cls).items():
             found.pop(name, None)
             if getattr(member, MARKS, None):
                 found[name] = getattr(plugin, name)
     return [(method, mark) for method in found.values() for mark in getattr(method, MARKS)]
+
+
+def commands_of(cls: type) -> dict[str, str]:
+    """The commands that `cls` marks, by name, with their roles."""
+    return {mark.name: mark.role for _, mark in marks_of(cls) if isinstance(mark, CommandMark)}

@@ -35,13 +35,15 @@ class Failure(Struct, frozen=True):
     """Why an Event was not handled, as the sender may know it.
 
     `condition` is a defined stanza-error condition and `kind` its error type (RFC 6120, 8.3.2 and
-    8.3.3). `reference` leads to the traceback in the log; empty where there is none.
+    8.3.3). `reference` leads to the traceback in the log; empty where there is none. `application`
+    is the XML name of an application-specific condition (8.3.4), if there is one.
     """
 
     condition: str
     kind: str
     text: str
     reference: str = ""
+    application: str = ""
 
 
 class Source(Protocol):
@@ -120,7 +122,7 @@ class StanzaEvent(Event, frozen=True, eq=False):
     `stanza` is slixmpp's object. `sender` is the verified bare JID of whoever sent it: the 'from'
     that the server stamped or, in a room, the real JID if the room's own presence told us. Where
     a room hides it, `sender` is the occupant JID, ``room@service/nick``, which never equals a bare
-    JID. Roles and allow-lists look at `sender` only.
+    JID. Allow-lists look at `sender` only; roles also at what the room vouches for, the last two.
     """
 
     stanza: Any
@@ -143,6 +145,11 @@ class StanzaEvent(Event, frozen=True, eq=False):
     marks: frozenset[str] = frozenset()
     #: XEP-0359 stanza-id that our own server or the room assigned; empty if none.
     stanza_id: str = ""
+    #: What the room's own presence says of the sender (XEP-0045): ``owner``, ``admin``, ``member``,
+    #: ``none``; empty outside of rooms that we asked to join.
+    affiliation: str = ""
+    #: The sender's occupant id (XEP-0421), if the room announces that it gives them.
+    occupant_id: str = ""
 
 
 class Lifecycle(StrEnum):

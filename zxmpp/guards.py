@@ -44,6 +44,10 @@ def judge_marks(event: Event) -> Verdict | None:
     return None
 
 
+#: Where routes find an ad-hoc command.
+_COMMAND = ("iq", "{http://jabber.org/protocol/commands}command")
+
+
 class Dedupe:
     """Stop a stanza whose XEP-0359 stanza-id was seen before from the same assigner.
 
@@ -68,10 +72,11 @@ class Dedupe:
 
 
 class RateLimit:
-    """A token bucket per sender of messages: `rate` a second on average, `burst` at once.
+    """A token bucket per sender of messages and of ad-hoc commands' steps (XEP-0050): `rate` a second
+    on average, `burst` at once.
 
     The first message over the limit is answered, the following ones are only counted, so that two
-    bots can't talk each other up.
+    bots can't talk each other up. An IQ is answered always (RFC 6120, 8.2.3).
     """
 
     _FAILURE = Failure("policy-violation", "wait", "Too many messages; wait a moment.")
@@ -84,7 +89,10 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float, bool]] = OrderedDict()
 
     def __call__(self, event: Event) -> Verdict | None:
-        if not isinstance(event, StanzaEvent) or event.name != "message" or not event.body:
+        if not isinstance(event, StanzaEvent):
+            return None
+        step = event.type == "set" and _COMMAND in event.keys
+        if not step and (event.name != "message" or not event.body):
             return None
         now = monotonic()
         tokens, then, told = self._buckets.pop(event.sender, (float(self._burst), now, False))
@@ -94,7 +102,7 @@ class RateLimit:
             verdict = None
         else:
             self._buckets[event.sender] = (tokens, now, True)
-            verdict = Verdict("rate", None if told else self._FAILURE)
+            verdict = Verdict("rate", None if told and not step else self._FAILURE)
         if len(self._buckets) > self._size:
             self._buckets.popitem(last=False)
         return verdict

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from msgspec import Struct
 
-from zxmpp.declare import Wants
+from zxmpp.declare import Wants, commands_of
 from zxmpp.errors import PluginError
 from zxmpp.handlers import CURRENT, Route
 
@@ -75,6 +75,12 @@ class Plugin:
             cls.name = cls.__name__.lower()
         if "description" not in vars(cls) and cls.__doc__:
             cls.description = cls.__doc__.strip().splitlines()[0]
+
+    @classmethod
+    def declared(cls, config: Any) -> Mapping[str, str]:
+        """The commands that the plugin has with `config`, by name, with their roles: for checks
+        before it is started. Override it if `start` adds some that the configuration names."""
+        return commands_of(cls)
 
     async def start(self) -> None:
         """Called once, when all dependencies have started."""

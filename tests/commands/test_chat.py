@@ -251,6 +251,19 @@ class TestAsking:
             assert await elsewhere == []
         assert await asking.says("mine", room=ROOM) == "mine"
 
+    async def test_private_through_a_room_is_a_place_of_its_own(self, asking: TestBot) -> None:
+        def privately(text: str) -> str:
+            return (f"<message from='{ROOM}/alice' to='bot@localhost/test' type='chat'>"
+                    f"<body>{text}</body></message>")  # fmt: skip
+
+        await asking.says("hello", room=ROOM)
+        await asking.hears(privately("!first"))
+        assert await asking.hears_message("in public", room=ROOM) == []
+        (answered,) = await asking.hears(privately("in private"))
+        assert answered.findtext("{jabber:client}body") == "in private"
+        await asking.hears(privately("!order"))
+        assert list(asking.sent[-1].iter(QUICK))
+
     async def test_commands_go_on_meanwhile(self, asking: TestBot) -> None:
         await asking.says("!first")
         assert await asking.says("!echo hi") == "hi"

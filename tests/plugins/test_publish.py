@@ -84,6 +84,8 @@ async def test_a_presence(connect: Connect) -> None:
 async def test_an_iq_is_seen_and_not_answered(connect: Connect) -> None:
     async with TestBot(config('stanzas = ["iq"]')) as bot:
         peer = connect(bot, "events", "PULL")
+        # What the room answered when the bot came in.
+        assert (await receive(peer))[1]["from"] == ROOM
         for number in range(2):
             await bot.hears(
                 f'<iq type="get" id="q{number}" from="a@localhost/x" '

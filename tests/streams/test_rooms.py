@@ -10,6 +10,7 @@ import pytest
 
 from zxmpp.errors import StreamError
 from zxmpp.event import Lifecycle
+from zxmpp.streams import room as room_module
 from zxmpp.streams import rooms as module
 from zxmpp.streams.rooms import Rooms, RoomState
 from zxmpp.streams.settings import RoomSettings
@@ -17,6 +18,8 @@ from zxmpp.streams.settings import RoomSettings
 from .conftest import Line
 
 ROOM = "ops@rooms.localhost"
+DISCO_INFO = "http://jabber.org/protocol/disco#info"
+IDS = "urn:xmpp:occupant-id:0"
 MUC_USER = "xmlns='http://jabber.org/protocol/muc#user'"
 
 
@@ -46,15 +49,16 @@ class Table:
             self.rooms.see(room, nick, presence.xml)
 
     def present(
-        self, nick: str, *codes: int, jid: str = "", type: str = "", inner: str = "", new: str = ""
-    ) -> None:
+        self, nick: str, *codes: int, jid: str = "", type: str = "", inner: str = "", new: str = "",
+        affiliation: str = "none", more: str = "",
+    ) -> None:  # fmt: skip
         extra = (f"jid={jid!r} " if jid else "") + (f"nick={new!r}" if new else "")
-        item = f"<item affiliation='none' role='participant' {extra}/>"
+        item = f"<item affiliation='{affiliation}' role='participant' {extra}/>"
         status = "".join(f"<status code='{code}'/>" for code in codes)
         kind = f"type='{type}'" if type else ""
         self.line.feed(
             f"<presence from='{ROOM}/{nick}' {kind}><x {MUC_USER}>{item}{status}{inner}</x>"
-            "</presence>"
+            f"{more}</presence>"
         )
 
     def refuse(self, condition: str, kind: str = "cancel") -> None:
@@ -73,6 +77,20 @@ class Table:
         await self.joining()
         self.present("bot", 110)
         assert self.room.state is RoomState.JOINED
+        self.question = await self.line.sent()
+
+    async def announce(self, *features: str) -> None:
+        """The room answers what it was asked when we came in."""
+        found = re.search(r'<iq[^>]* id="([^"]+)"[^>]*><query xmlns="([^"]*)"', self.question)
+        assert found
+        assert found[2] == DISCO_INFO
+        inner = "".join(f"<feature var='{feature}'/>" for feature in features)
+        self.line.feed(
+            f"<iq type='result' id='{found[1]}' from='{ROOM}'>"
+            f"<query xmlns='{DISCO_INFO}'>{inner}</query></iq>"
+        )
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     @property
     def room(self) -> module.Room:
@@ -87,6 +105,10 @@ class Table:
         callback, args = timer._callback, timer._args  # type: ignore[attr-defined]
         timer.cancel()
         callback(*args)
+
+
+def real_jids(table: Table) -> dict[str, str]:
+    return {nick: occupant.real for nick, occupant in table.room.occupants.items()}
 
 
 @pytest.fixture
@@ -114,7 +136,7 @@ async def test_join_asks_for_no_history_and_waits_for_the_own_presence(
     assert table.told == []
     table.present("bot", 110)
     assert table.told == [("joined", ROOM, "bot")]
-    assert table.room.occupants == {"Alice": "alice@localhost", "bot": ""}
+    assert real_jids(table) == {"Alice": "alice@localhost", "bot": ""}
     assert table.settled == 1
 
 
@@ -242,10 +264,10 @@ async def test_others_come_and_go(table: Table) -> None:
     table.present("Alice", jid="alice@localhost/desk")
     table.present("Alice", 303, type="unavailable", new="Alicia", jid="alice@localhost/desk")
     table.present("Alicia", jid="alice@localhost/desk")
-    assert table.room.occupants.get("Alicia") == "alice@localhost"
+    assert real_jids(table)["Alicia"] == "alice@localhost"
     assert "Alice" not in table.room.occupants
     table.present("Alicia", 307, type="unavailable")
-    assert table.room.occupants == {"bot": ""}
+    assert real_jids(table) == {"bot": ""}
     assert table.room.state is RoomState.JOINED
 
 
@@ -260,7 +282,7 @@ async def test_a_stranger_is_no_room(table: Table) -> None:
 
 
 async def test_occupants_are_bounded(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_OCCUPANTS", 3)
+    monkeypatch.setattr(room_module, "MAX_OCCUPANTS", 3)
     await table.joined()
     for number in range(10):
         table.present(f"crowd{number}", jid="crowd@localhost")
@@ -272,11 +294,11 @@ async def test_nonsense_from_a_room_is_survived(table: Table) -> None:
     await table.joined()
     table.present("Mallory", jid="@@@")
     table.present("Eve", jid="/")
-    assert table.room.occupants["Mallory"] == ""
+    assert real_jids(table)["Mallory"] == ""
     table.line.feed(f"<presence from='{ROOM}'><x {MUC_USER}/></presence>")
     table.line.feed(f"<presence from='{ROOM}/x' type='nonsense'/>")
     table.present("Alice", jid="alice@localhost")
-    assert table.room.occupants["Alice"] == "alice@localhost"
+    assert real_jids(table)["Alice"] == "alice@localhost"
 
 
 async def ping(table: Table) -> str:

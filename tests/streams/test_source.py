@@ -10,7 +10,7 @@ import pytest
 from slixmpp.xmlstream import ET, ElementBase
 
 from zxmpp.event import HANDLED, Event, Failure, Lifecycle, LifecycleEvent, StanzaEvent
-from zxmpp.streams.rooms import Room, RoomState
+from zxmpp.streams.room import Occupant, Room, RoomState
 from zxmpp.streams.source import StreamSource
 
 from .conftest import Line
@@ -26,7 +26,11 @@ class Book:
         self.room = Room(ROOM, "bot")
         self.room.state = RoomState.JOINED
         self.room.live = True
-        self.room.occupants = {"Alice": "alice@localhost", "Masked": "", "bot": ""}
+        self.room.occupants = {
+            "Alice": Occupant("alice@localhost", "owner", "id-a"),
+            "Masked": Occupant("", "member", "id-m"),
+            "bot": Occupant(),
+        }
         self.seen: list[str] = []
 
     def get(self, jid: str) -> Room | None:
@@ -194,6 +198,59 @@ async def test_a_room_that_nobody_asked_is_history(ear: Ear) -> None:
     event = ear.hear(message(from_="evil@evil.example/Alice", type="groupchat"))
     assert event.marks == {"history"}
     assert event.sender == "evil@evil.example/Alice"
+
+
+def occupant_id(value: str) -> str:
+    return f"<body>hi</body><occupant-id xmlns='urn:xmpp:occupant-id:0' id='{value}'/>"
+
+
+@pytest.mark.parametrize("type", ["groupchat", "chat"])
+async def test_what_the_room_says_of_the_sender(ear: Ear, type: str) -> None:
+    def said(nick: str, inner: str = "<body>hi</body>") -> tuple[str, str, str]:
+        event = ear.hear(message(inner, from_=f"{ROOM}/{nick}", type=type))
+        return event.sender, event.affiliation, event.occupant_id
+
+    # The room does not announce that it gives ids: whoever put one in is not believed.
+    for inner in ("<body>hi</body>", occupant_id("id-a"), occupant_id("id-x")):
+        assert said("Alice", inner) == ("alice@localhost", "owner", "")
+        assert said("Masked", inner) == (f"{ROOM}/Masked", "member", "")
+        assert said("Unknown", inner) == (f"{ROOM}/Unknown", "", "")
+    ear.book.room.gives_ids = True
+    for inner in ("<body>hi</body>", occupant_id("id-a")):
+        assert said("Alice", inner) == ("alice@localhost", "owner", "id-a")
+    # What does not agree with the presence is another one's, whoever has the nick now.
+    for inner in (occupant_id("id-x"), occupant_id("id-a") + occupant_id("id-x")):
+        assert said("Alice", inner) == (f"{ROOM}/Alice", "", "")
+    assert said("Unknown", occupant_id("id-a")) == (f"{ROOM}/Unknown", "", "")
+
+
+async def test_outside_of_rooms_nobody_is_affiliated(ear: Ear) -> None:
+    for from_ in ("alice@localhost/desk", "evil@evil.example/Alice"):
+        for type in ("chat", "groupchat"):
+            event = ear.hear(message(occupant_id("id-a"), from_, type))
+            assert (event.affiliation, event.occupant_id) == ("", "")
+
+
+async def test_requests_and_presence_from_occupants(ear: Ear) -> None:
+    ear.wants = lambda event: True
+    ear.book.room.gives_ids = True
+    for text in (iq(from_=f"{ROOM}/Masked"), f"<presence from='{ROOM}/Masked'/>",
+                 f"<presence from='{ROOM}/Masked' type='unavailable'/>"):  # fmt: skip
+        event = ear.hear(text)
+        assert (event.sender, event.affiliation) == (f"{ROOM}/Masked", "member")
+        assert event.occupant_id == "id-m"
+    for text in (iq(), iq(from_=ROOM), "<presence from='alice@localhost/desk'/>"):
+        event = ear.hear(text)
+        assert (event.affiliation, event.occupant_id) == ("", "")
+
+
+async def test_who_comes_under_a_nick_is_not_who_had_it(ear: Ear) -> None:
+    ear.book.see = lambda room, nick, xml: room.note(nick, xml)  # type: ignore[assignment]
+    event = ear.hear(
+        f"<presence from='{ROOM}/Alice'><x xmlns='http://jabber.org/protocol/muc#user'>"
+        "<item affiliation='none' jid='mallory@localhost/x'/></x></presence>"
+    )
+    assert (event.sender, event.affiliation) == ("mallory@localhost", "none")
 
 
 async def test_before_we_are_in_all_is_history(ear: Ear) -> None:

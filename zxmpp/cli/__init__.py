@@ -1,4 +1,4 @@
-"""The ``zxmpp`` command: run, check, plugins, shell, demo, worker, call, top.
+"""The ``zxmpp`` command: run, check, plugins, shell, demo, worker, call, top, acl.
 
 Rules:
 - Results go to stdout, the log and errors to stderr.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zxmpp.cli.acl import acl
 from zxmpp.errors import ConfigError, ZxmppError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+cli.add_typer(acl, name="acl")
 
 ConfigPath = Annotated[Path, typer.Argument(help="The bot's TOML file.")]
 Verbose = Annotated[
@@ -137,13 +139,9 @@ def _errors_logged(json_logs: bool) -> Iterator[None]:
 
 def _good(config: Path, secrets: bool = True) -> Reading:
     """The configuration, checked whole. ConfigError with every problem."""
-    from zxmpp.cli.check import examine
-    from zxmpp.config import listed
+    from zxmpp.cli.check import good
 
-    reading = examine(config, secrets)
-    if problems := tuple(reading.problems):
-        raise ConfigError(listed(problems, config), problems)
-    return reading
+    return good(config, secrets)
 
 
 def _loop_factory(uvloop: bool) -> type[asyncio.AbstractEventLoop] | None:

@@ -2,33 +2,51 @@
 
 Rules:
 - Every problem at once, by line; nothing is bound, connected or started.
-- A plugin's module is imported, and nothing of it is called but its Config.
+- A plugin's module is imported, and nothing of it is called but its Config and `declared`.
 """
 
 from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from slixmpp.plugins import PLUGINS
 
-from zxmpp.config import PluginSettings, Reading, read_text
-from zxmpp.declare import MARKS, CommandMark
+from zxmpp.config import PluginSettings, Reading, listed, read_text
+from zxmpp.declare import commands_of
 from zxmpp.errors import ConfigError, PluginError
 from zxmpp.loader import find
 from zxmpp.plugin import Plugin
 from zxmpp.streams import read_secret
 
-__all__ = ["command_marks", "examine", "find_safely"]
+__all__ = ["Checked", "examine", "find_safely", "good"]
 
 
-def examine(path: Path, secrets: bool = True) -> Reading:
+class Checked(Reading):
+    """What a configuration says, and its plugins."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        #: All commands that the bot will have, by name, with their roles.
+        self.commands: dict[str, str] = {}
+
+
+def good(path: Path, secrets: bool = True) -> Checked:
+    """The configuration at `path`, checked whole. ConfigError with every problem."""
+    checked = examine(path, secrets)
+    if problems := tuple(checked.problems):
+        raise ConfigError(listed(problems, path), problems)
+    return checked
+
+
+def examine(path: Path, secrets: bool = True) -> Checked:
     """The configuration at `path`, with all its problems; with `secrets`, those that miss, too.
     ConfigError if it can't be read at all. Plugins are found beside the file from now on."""
-    reading = Reading(read_text(path))
+    reading = Checked(read_text(path))
     beside = str(path.resolve().parent)
     if beside not in sys.path:
         # Plugins of the bot's own stand beside its configuration.
@@ -51,17 +69,6 @@ def find_safely(use: str) -> type[Plugin]:
         ) from error
 
 
-def command_marks(cls: type[Plugin]) -> list[tuple[str, CommandMark]]:
-    """The commands that `cls` declares, by name."""
-    marks: dict[str, CommandMark] = {}
-    for attribute in dir(cls):
-        member = getattr(cls, attribute, None)
-        for mark in getattr(member, MARKS, ()):
-            if isinstance(mark, CommandMark):
-                marks[mark.name or attribute] = mark
-    return sorted(marks.items())
-
-
 def _secrets(reading: Reading) -> None:
     for name, stream in reading.settings.streams.items():
         try:
@@ -71,24 +78,24 @@ def _secrets(reading: Reading) -> None:
             reading.add(("streams", name, key), f"[streams.{name}] {key}", str(error))
 
 
-def _plugins(reading: Reading) -> None:
+def _plugins(reading: Checked) -> None:
     """Plugins and what they depend on: found, ordered, and their tables."""
     settings = dict(reading.settings.plugins)
-    classes: dict[str, type[Plugin]] = {}
+    commands: dict[str, Mapping[str, str]] = {}
     graph: dict[str, set[str]] = {}
     wanted_by: dict[str, str] = {}
     for name in (queue := list(settings)):
         plugin, table = settings[name], f"[plugins.{name}]"
         try:
-            cls = classes[name] = find_safely(plugin.use)
+            cls = find_safely(plugin.use)
         except PluginError as error:
             user = wanted_by.get(name)
             where = f"[plugins.{user or name}]"
             needed = f"plugin {user!r} depends on {name!r}: " if user else ""
             reading.add(("plugins", user or name, "use"), where, f"{where} {needed}{error}")
             continue
-        if name not in wanted_by:
-            reading.convert(cls.Config, plugin.table, table, ("plugins", name))
+        config = reading.convert(cls.Config, plugin.table, table, ("plugins", name))
+        commands[name] = _declared(reading, name, cls, config)
         if cls.needs_broker and reading.settings.broker is None:
             text = (
                 f"{table} asks services, and this bot has no broker; add a table [broker] with "
@@ -115,7 +122,7 @@ def _plugins(reading: Reading) -> None:
             f"[plugins.{first}] plugins depend on each other in a circle: {circle}; take one out "
             f"of the other's dependencies and use self.plugin(...) where it is needed",
         )  # fmt: skip
-    _commands(reading, classes)
+    _commands(reading, commands)
 
 
 def _xep(reading: Reading, name: str, xep: str) -> None:
@@ -127,12 +134,26 @@ def _xep(reading: Reading, name: str, xep: str) -> None:
         reading.add(("plugins", name), where, text)
 
 
-def _commands(reading: Reading, classes: dict[str, Any]) -> None:
+def _declared(reading: Reading, name: str, cls: type[Plugin], config: Any) -> Mapping[str, str]:
+    """The plugin's commands with their roles; those of its class, if its table is wrong."""
+    if config is None:
+        return commands_of(cls)
+    try:
+        return cls.declared(config)
+    except Exception as error:
+        where = f"[plugins.{name}]"
+        text = f"{where} {cls.__name__}.declared raises {error!r}; it is to name the commands"
+        reading.add(("plugins", name), where, text)
+        return commands_of(cls)
+
+
+def _commands(reading: Checked, commands: Mapping[str, Mapping[str, str]]) -> None:
     owners: dict[str, str] = {}
     roles = reading.settings.roles
-    for name, cls in classes.items():
+    for name, declared in commands.items():
         where = f"[plugins.{name}]"
-        for command, mark in command_marks(cls):
+        reading.commands.update(declared)
+        for command, role in sorted(declared.items()):
             taken = owners.setdefault(command, name)
             if taken != name:
                 reading.add(
@@ -140,10 +161,10 @@ def _commands(reading: Reading, classes: dict[str, Any]) -> None:
                     f"{where} command {command!r} belongs to plugin {taken} already; give it "
                     f"another name with @command({command + '2'!r})",
                 )  # fmt: skip
-            if mark.role and mark.role not in roles:
+            if role and role not in roles:
                 known = ", ".join(sorted(roles)) or "none"
                 reading.add(
                     ("plugins", name), where,
-                    f"{where} command {command!r} wants the role {mark.role!r}, which the "
+                    f"{where} command {command!r} wants the role {role!r}, which the "
                     f"configuration does not have (it has {known}); add it under [roles]",
                 )  # fmt: skip

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zxmpp.cli.check import command_marks, find_safely
+from zxmpp.cli.check import find_safely
 from zxmpp.config import Settings
+from zxmpp.declare import commands_of
 from zxmpp.errors import PluginError
 from zxmpp.loader import GROUP
 from zxmpp.plugin import Plugin
@@ -61,8 +62,8 @@ def _row(name: str, use: str, origin: str) -> Row:
         cls = find_safely(use)
     except PluginError as error:
         return Row(name, "", origin or use, (), (), str(error))
-    commands = tuple(f"{command} ({mark.role})" if mark.role else command
-                     for command, mark in command_marks(cls))  # fmt: skip
+    commands = tuple(f"{command} ({role})" if role else command
+                     for command, role in sorted(commands_of(cls).items()))  # fmt: skip
     return Row(name, cls.description, origin or _file(cls), commands, _keys(cls))
 
 

@@ -86,7 +86,9 @@ class Shell:
         self._bot = bot
         self._stream = next(iter(bot.app.streams))
         domain = JID(bot.address(self._stream)).domain
-        admins = [jid for members in settings.roles.values() for jid in members]
+        members = [member for role in settings.roles.values() for member in role]
+        # Neither domains, nor who is what in a room, nor those that no stanza comes from.
+        admins = [jid for jid in members if isinstance(jid, str) and "@" in jid[1:]]
         self._me = admins[0] if admins else f"alice@{domain}"
         self._room = ""
         self._interactive = sys.stdin.isatty()

@@ -1,9 +1,26 @@
 """Commands: one typed function, called from chats, forms, backends and the shell."""
 
+from zxmpp.commands.adhoc import AdhocFace
 from zxmpp.commands.call import Call
 from zxmpp.commands.chat import ChatFace
 from zxmpp.commands.parameters import Parameter
 from zxmpp.commands.registry import Command, Commands
+from zxmpp.commands.roles import BROKER, LOCAL, Member, Roles, RoomMember, Who, who_of
 from zxmpp.commands.signature import Signature
 
-__all__ = ["Call", "ChatFace", "Command", "Commands", "Parameter", "Signature"]
+__all__ = [
+    "BROKER",
+    "LOCAL",
+    "AdhocFace",
+    "Call",
+    "ChatFace",
+    "Command",
+    "Commands",
+    "Member",
+    "Parameter",
+    "Roles",
+    "RoomMember",
+    "Signature",
+    "Who",
+    "who_of",
+]

@@ -22,6 +22,7 @@ from zxmpp.commands.parameters import Parameter, fields_of
 from zxmpp.commands.questions import Question
 from zxmpp.commands.results import Confirm, Form
 from zxmpp.commands.roles import Who
+from zxmpp.event import StanzaEvent
 from zxmpp.handlers import MAX_REPLIES, TooManyReplies
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Call(ABC):
     @property
     def room(self) -> str:
         """The bare JID of the room; empty in a 1:1 chat and where there are no rooms."""
-        return self.who.room
+        # Not of `who`: in private through a room it is that room's word of the caller that counts.
+        return self.event.room if isinstance(self.event, StanzaEvent) else ""
 
     # -- answering -------------------------------------------------------------------------------
 

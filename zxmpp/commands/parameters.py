@@ -83,7 +83,7 @@ class Parameter(msgspec.Struct, frozen=True):
         if self.many:
             return [self.convert(value) for value in values if value.strip()] or self.fallback
         value = "\n".join(values)
-        if not value.strip() and (self.type is not str or not values or not self.required):
+        if not value.strip():
             if self.required:
                 raise ValueError("it is missing")
             return self.fallback

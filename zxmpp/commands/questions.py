@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 
 from msgspec import Struct
 
@@ -62,7 +63,7 @@ def _key(event: StanzaEvent) -> Hashable:
     who = who_of(event)
     # What comes privately through a room is a conversation of its own.
     place = event.from_.partition("/")[0]
-    return event.source.name, place, who.room, who.sender, who.occupant_id
+    return event.source.name, place, event.room, who.sender, who.occupant_id
 
 
 class Questions:
@@ -108,29 +109,40 @@ class Questions:
                 if question.from_ == event.from_ and not question.answer.done():
                     question.answer.set_exception(Cancelled("Whoever was asked has left."))
 
-    async def answer(self, event: StanzaEvent, owner: Owner, timeout: float, about: str) -> str:
-        """Wait for the next message of whoever sent `event`, there. Unanswered, Cancelled; Refused
-        if `owner` has too many open questions."""
+    @contextmanager
+    def waits(self, owner: Owner) -> Iterator[None]:
+        """One more handler of `owner` waits for an answer inside. Refused if too many do."""
         if self._of[owner.name] >= MAX_OPEN:
             owner.counts["questions-full"] += 1
             raise Refused(
                 f"{owner.name} waits for {MAX_OPEN} answers already; try again later.",
                 "resource-constraint", "wait",
             )  # fmt: skip
+        self._of[owner.name] += 1
+        try:
+            yield
+        finally:
+            self._of[owner.name] -= 1
+
+    async def answer(self, event: StanzaEvent, owner: Owner, timeout: float, about: str) -> str:
+        """Wait for the next message of whoever sent `event`, there. Unanswered, Cancelled; Refused
+        if `owner` has too many open questions."""
+        with self.waits(owner):
+            text = await self._answer(event, timeout, about)
+        if self.cancels(text):
+            raise Cancelled("Cancelled.")
+        return text
+
+    async def _answer(self, event: StanzaEvent, timeout: float, about: str) -> str:
         key, question = _key(event), _Open(event.from_)
         waiting = self._open.setdefault(key, deque())
         waiting.append(question)
-        self._of[owner.name] += 1
         try:
             async with off_the_clock(), asyncio.timeout(timeout):
-                text = (await question.answer).body
+                return (await question.answer).body
         except TimeoutError:
             raise Unanswered(f"No answer in {timeout:g} s: {about}") from None
         finally:
             waiting.remove(question)
             if not waiting:
                 self._open.pop(key, None)
-            self._of[owner.name] -= 1
-        if self.cancels(text):
-            raise Cancelled("Cancelled.")
-        return text

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from zxmpp.commands.face import Face
 from zxmpp.commands.questions import Questions
-from zxmpp.commands.roles import Roles, Who
+from zxmpp.commands.roles import Member, Roles, Who
 from zxmpp.commands.signature import Signature
 from zxmpp.errors import PluginError, Refused, UserError
 from zxmpp.event import Event
@@ -80,7 +80,7 @@ class Commands:
     """The commands of an app, by name. `prefix` is what begins one in a chat."""
 
     def __init__(
-        self, pipeline: Pipeline, prefix: str, roles: Mapping[str, Collection[Any]]
+        self, pipeline: Pipeline, prefix: str, roles: Mapping[str, Iterable[Member]]
     ) -> None:
         self.prefix = prefix
         self.roles = Roles(roles)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zxmpp.config.convert import to_struct
+from zxmpp.config.convert import near, to_struct
 from zxmpp.config.reader import BROKER, Reading
 from zxmpp.config.settings import (
     AppSettings,
@@ -37,6 +37,7 @@ __all__ = [
     "Settings",
     "listed",
     "load",
+    "near",
     "parse",
     "read_text",
     "to_struct",

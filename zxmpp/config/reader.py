@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from zxmpp.commands.roles import Member, RoomMember, member_of
 from zxmpp.config.convert import Found, convert, near
 from zxmpp.config.lines import Lines, Path
 from zxmpp.config.settings import (
@@ -111,21 +112,38 @@ class Reading:
                 text = f"[{key}] holds one table per name: write [{key}.{name}]"
                 self.add((key, name), f"[{key}] {name}", text)
 
-    def _roles(self) -> dict[str, list[str]]:
-        roles: dict[str, list[str]] = {}
+    def _roles(self) -> dict[str, list[Member]]:
+        roles: dict[str, list[Member]] = {}
         for role, value in self._table("roles").items():
-            members = convert(
-                dict[str, list[str]], {role: value}, "[roles]", ("roles",), self._found
-            )
+            # A wrong entry does not take the role away from those who name it.
             roles[role] = []
-            for index, member in enumerate(members[role] if members else ()):
-                if "/" in member or not member or member != member.strip():
-                    where = f"[roles] {role}"
-                    text = f"{where}: {member!r} is not a bare JID such as alice@example.org"
-                    self.add(("roles", role, index), where, text)
+            where, path = f"[roles] {role}", ("roles", role)
+            if not isinstance(value, list):
+                convert(list[str], value, where, path, self._found)
+                continue
+            for index, entry in enumerate(value):
+                if isinstance(entry, dict):
+                    member: Member | None = convert(
+                        RoomMember, entry, where, (*path, index), self._found
+                    )
                 else:
-                    roles[role].append(member.lower())
+                    member = self._member(entry, where, (*path, index))
+                if isinstance(member, RoomMember) and not (
+                    member.affiliation or member.occupant_id
+                ):
+                    text = f"{where}: a room needs affiliation or occupant_id, which say who there"
+                    self.add((*path, index), where, text)
+                elif member is not None:
+                    roles[role].append(member)
         return roles
+
+    def _member(self, entry: Any, where: str, path: Path) -> str | None:
+        text: str | None = convert(str, entry, where, path, self._found)
+        try:
+            return None if text is None else member_of(text)
+        except ValueError as error:
+            self.add(path, where, f"{where}: {error}")
+            return None
 
     def _streams(self) -> Iterator[tuple[str, StreamSettings]]:
         for name, table in self._many("streams"):

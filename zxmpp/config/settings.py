@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from zxmpp.commands.roles import Member
 from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.sockets import SocketSettings
 from zxmpp.streams import StreamSettings
@@ -87,6 +88,8 @@ class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
     prefix: str = "!"
     #: Whether a 1:1 chat needs no prefix: ``echo hi`` is a command, if ``echo`` is one.
     bare: bool = True
+    #: Whether clients can call commands by their menus and forms (XEP-0050).
+    adhoc: bool = True
 
     def __post_init__(self) -> None:
         if not self.prefix or any(char.isspace() for char in self.prefix):
@@ -115,8 +118,8 @@ class Settings(Struct, frozen=True):
     pipeline: PipelineSettings = PipelineSettings()
     guards: GuardSettings = GuardSettings()
     commands: CommandSettings = CommandSettings()
-    #: Role -> bare JIDs, compared whole.
-    roles: dict[str, list[str]] = {}
+    #: Role -> who holds it, see `zxmpp.commands.Roles`.
+    roles: dict[str, list[Member]] = {}
     streams: dict[str, StreamSettings] = {}
     sockets: dict[str, SocketSettings] = {}
     #: None: this bot has no broker.

@@ -14,17 +14,17 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from zxmpp.event import Source, StanzaEvent
-from zxmpp.streams.names import CARBONS, CLIENT, COMPONENT, DELAYS, STANZA_ID
-from zxmpp.streams.rooms import Room, RoomState
+from zxmpp.streams.names import CARBONS, CLIENT, COMPONENT, DELAYS, OCCUPANT_ID, STANZA_ID
+from zxmpp.streams.room import NOBODY, Room, RoomState
 
 __all__ = ["Arrivals", "RoomBook"]
 
-_BODY, _DELAY, _CARBON, _ID = range(4)
+_BODY, _DELAY, _CARBON, _ID, _OCCUPANT = range(5)
 _CHILDREN = (
     {f"{{{namespace}}}body": _BODY for namespace in (CLIENT, COMPONENT)}
     | dict.fromkeys(DELAYS, _DELAY)
     | dict.fromkeys(CARBONS, _CARBON)
-    | {STANZA_ID: _ID}
+    | {STANZA_ID: _ID, OCCUPANT_ID: _OCCUPANT}
 )
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
@@ -94,7 +94,7 @@ class Arrivals:
             type_ = "normal"
         bare, _, resource = from_.partition("/")
         room = self._rooms.get(bare)
-        body = stanza_id = ""
+        body = stanza_id = occupant_id = affiliation = ""
         bits = 0
         found = False
         for child in xml:
@@ -110,6 +110,9 @@ class Arrivals:
                 bits |= _DELAYED
             elif what == _CARBON:
                 bits |= _CARBONED
+            elif what == _OCCUPANT:
+                # Two of them, put together, are nobody's.
+                occupant_id += child.get("id", "")
             else:
                 by = child.get("by")
                 trusted = bare if type_ == "groupchat" else self._own_bare
@@ -120,7 +123,7 @@ class Arrivals:
         else:
             keys = _MESSAGE if body else _NO_BODY
         if room is None:
-            nick = ""
+            nick = occupant_id = ""
             sender = lane = bare
             if type_ == "groupchat":
                 # Nobody asked this room to speak.
@@ -132,7 +135,9 @@ class Arrivals:
         else:
             lane = from_
             nick = resource
-            sender = (room.occupants.get(nick) or from_) if nick else bare
+            occupant = room.known(nick, occupant_id)
+            sender = (occupant.real or from_) if nick else bare
+            affiliation, occupant_id = occupant.affiliation, occupant.occupant_id
             if nick and nick == room.nick:
                 bits |= _ECHO
             if type_ == "groupchat":
@@ -154,6 +159,8 @@ class Arrivals:
             nick,
             _MARKS[bits],
             stanza_id,
+            affiliation,
+            occupant_id,
         )
 
     def presence(self, stanza: Any) -> StanzaEvent:
@@ -170,18 +177,21 @@ class Arrivals:
             if _CHILDREN.get(child.tag) == _DELAY:
                 bits |= _DELAYED
         if room is None:
-            sender, lane, nick = bare, bare, ""
+            sender, lane, nick, occupant = bare, bare, "", NOBODY
         else:
             # Who leaves is forgotten by `see`.
-            real = room.occupants.get(nick)
+            occupant = room.known(nick)
             self._rooms.see(room, nick, xml)
-            sender = real or room.occupants.get(nick) or from_
+            if type_ != "unavailable":
+                occupant = room.known(nick)
+            sender = occupant.real or from_
             lane = from_
             if nick == room.nick:
                 bits |= _ECHO
         return StanzaEvent(
             self._source, _presence_keys(type_), sender, (self._name, lane), stanza, "presence",
             type_, from_, xml.get("to", ""), "", "" if room is None else bare, nick, _MARKS[bits],
+            "", occupant.affiliation, occupant.occupant_id,
         )  # fmt: skip
 
     def iq(self, stanza: Any) -> StanzaEvent:
@@ -195,13 +205,15 @@ class Arrivals:
         room = self._rooms.get(bare)
         payload = xml[0].tag if len(xml) else ""
         if room is None or not resource:
-            sender, lane, nick = bare, bare, ""
+            sender, lane, nick, occupant = bare, bare, "", NOBODY
         else:
-            sender, lane, nick = room.occupants.get(resource) or from_, from_, resource
+            occupant = room.known(resource)
+            sender, lane, nick = occupant.real or from_, from_, resource
         bits = _ECHO if from_ == self._own_full else 0
         return StanzaEvent(
             self._source, _iq_keys(type_, payload), sender, (self._name, lane), stanza, "iq",
-            type_, from_, xml.get("to", ""), "", "", nick, _MARKS[bits],
+            type_, from_, xml.get("to", ""), "", "", nick, _MARKS[bits], "",
+            occupant.affiliation, occupant.occupant_id,
         )  # fmt: skip
 
     def other(self, stanza: Any) -> StanzaEvent:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from zxmpp.streams.names import MUC_USER
-from zxmpp.streams.rooms import MAX_OCCUPANTS, Room, RoomState
+from zxmpp.streams.room import Room, RoomState
 
 __all__ = ["ObservedRooms"]
 
@@ -54,16 +54,16 @@ class ObservedRooms:
             elif own:
                 self.session_ended(room)
         elif not kind:
-            if nick in room.occupants or len(room.occupants) < MAX_OCCUPANTS:
-                real = item.get("jid", "") if item is not None else ""
-                room.occupants[nick] = real.partition("/")[0]
+            room.note(nick, xml)
             if own:
                 room.nick = nick
-                room.state = RoomState.JOINED
+                if room.state is not RoomState.JOINED:
+                    room.state = RoomState.JOINED
+                    room.ask(self._xmpp, xml.get("to", ""))
 
     def session_ended(self, room: Room | None = None) -> None:
         """Forget who is in `room`, or in all."""
         for each in [room] if room is not None else list(self._rooms.values()):
             each.state = RoomState.OUT
             each.live = False
-            each.occupants.clear()
+            each.forget()

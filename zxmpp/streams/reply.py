@@ -113,6 +113,10 @@ class Replies:
                     f"the IQ {event.stanza.xml.get('id')!r} from {event.from_} was answered already"
                 )
             return
+        self.result(event, payload)
+
+    def result(self, event: StanzaEvent, payload: Any) -> None:
+        """Send the result of an IQ request whose handler returned `HANDLED`."""
         event.stanza.zxmpp_answered = True
         iq = self._back(event, Iq, "result")
         if payload is not None:
@@ -139,6 +143,8 @@ class Replies:
         if failure.text:
             text = ET.SubElement(error, f"{{{STANZA_ERRORS}}}text")
             text.text = clean_text(failure.text)
+        if failure.application:
+            ET.SubElement(error, failure.application)
         self._xmpp.send(stanza)
         return True
 

@@ -8,7 +8,7 @@ Rules:
   asked to join: any other JID could send presence that looks like a room's.
 - A room that refuses us is tried again after a pause that doubles, never at once; one that was
   destroyed is not made anew while the session lasts.
-- State is bounded: rooms that we asked for, and `MAX_OCCUPANTS` in each. One timer per room.
+- State is bounded: rooms that we asked for, and `room.MAX_OCCUPANTS` in each. One timer per room.
 
 slixmpp's xep_0045 keeps no join alive, wants other arguments of a component, waits for a subject
 that not all rooms send, and tracks whatever claims to be a room; its xep_0410 leaves a task behind
@@ -24,22 +24,20 @@ import random
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from typing import Any
 
 from slixmpp.exceptions import IqError
-from slixmpp.jid import JID
 
 from zxmpp.errors import StreamError
 from zxmpp.event import Lifecycle
 from zxmpp.streams.names import MUC, MUC_USER, PING
+from zxmpp.streams.room import Room, RoomState, bare_of
 from zxmpp.streams.settings import RoomSettings
 
 __all__ = ["Room", "RoomState", "Rooms"]
 
 log = logging.getLogger(__name__)
 
-MAX_OCCUPANTS = 10_000
 #: Seconds that a join, or the answer to a self-ping, may take.
 JOIN_TIMEOUT = 30.0
 #: The longest pause before a room is tried again, in seconds.
@@ -70,41 +68,6 @@ _REMEDIES = {
 _PASSING = _PROVES_NOTHING | {
     "service-unavailable", "resource-constraint", "internal-server-error", "recipient-unavailable",
 }  # fmt: skip
-
-
-class RoomState(StrEnum):
-    """Whether we are in."""
-
-    OUT = "out"
-    JOINING = "joining"
-    JOINED = "joined"
-
-
-class Room:
-    """One room: our nick, the state, the occupants."""
-
-    def __init__(self, jid: str, nick: str, password: str = "") -> None:
-        self.jid = jid
-        self.wanted_nick = nick
-        #: Our nick, as the room has it.
-        self.nick = nick
-        self.password = password
-        self.state = RoomState.OUT
-        #: Whether what comes is said now: history is over.
-        self.live = False
-        #: nick -> real bare JID, "" where the room hides it.
-        self.occupants: dict[str, str] = {}
-        #: Whether the room let us in, or told us why not, in this session.
-        self.settled = False
-        self.timer: asyncio.TimerHandle | None = None
-        self.tries = 0
-        self.failures = 0
-        self.last_heard = 0.0
-
-    def stop_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 class Rooms:
@@ -197,7 +160,7 @@ class Rooms:
             room.stop_timer()
             room.settled = False
             was_in, room.state = room.state is RoomState.JOINED, RoomState.OUT
-            room.occupants.clear()
+            room.forget()
             self._xmpp.outbox.hold(room.jid)
             if was_in:
                 self._tell(Lifecycle.LEFT, room.jid, "the stream is offline")
@@ -220,7 +183,7 @@ class Rooms:
         room.state = RoomState.JOINING
         room.live = False
         room.nick = nick or room.wanted_nick
-        room.occupants.clear()
+        room.forget()
         presence = self._presence(room)
         x = ET.Element(f"{MUC}x")
         ET.SubElement(x, f"{MUC}history", {"maxstanzas": "0"})
@@ -244,12 +207,13 @@ class Rooms:
         self._settle(room)
         self._xmpp.outbox.release(room.jid)
         self._xmpp.flush()
+        room.ask(self._xmpp, self._own_jid())
 
     def _out(self, room: Room, why: str, slow: bool, again: bool = True) -> None:
         """We are not in; try again later, or not while this session lasts."""
         room.stop_timer()
         room.state = RoomState.OUT
-        room.occupants.clear()
+        room.forget()
         self._xmpp.outbox.hold(room.jid)
         self.counts["left"] += 1
         self._tell(Lifecycle.LEFT, room.jid, why)
@@ -302,10 +266,7 @@ class Rooms:
             elif room.state is RoomState.JOINED:
                 self._put_out(room, x, codes)
             return
-        if nick in room.occupants or len(room.occupants) < MAX_OCCUPANTS:
-            real = item.get("jid", "") if item is not None else ""
-            room.occupants[nick] = _bare(real)
-        else:
+        if not room.note(nick, xml):
             self.counts["occupant-not-tracked"] += 1
         if own and room.state is RoomState.JOINING:
             # 210: the service gave us another nick.
@@ -374,15 +335,8 @@ class Rooms:
         room.timer = self._xmpp.loop.call_later(self._interval, self._look, room)
 
 
-def _bare(jid: str) -> str:
-    try:
-        return str(JID(jid).bare)
-    except ValueError:
-        return ""
-
-
 def _room_jid(jid: str) -> str:
-    bare = _bare(jid)
+    bare = bare_of(jid)
     if "@" not in bare:
         raise StreamError(f"{jid!r} is not the JID of a room such as kitchen@rooms.example.org")
     return bare

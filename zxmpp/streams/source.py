@@ -82,6 +82,8 @@ class StreamSource:
             StanzaBase: self.arrivals.other,
         }
         self._lifecycle_lane = (name, "lifecycle")
+        #: Called when this closes.
+        self.closers: list[Callable[[], None]] = []
         self._handler = _Intake(self)
         xmpp.register_handler(self._handler)
         xmpp.add_event_handler("stanza_given_up", self._on_given_up)
@@ -90,6 +92,8 @@ class StreamSource:
         """Take back what was registered. Idempotent."""
         self.xmpp.remove_handler(self._handler.name)
         self.xmpp.del_event_handler("stanza_given_up", self._on_given_up)
+        while self.closers:
+            self.closers.pop()()
 
     # -- in -------------------------------------------------------------------------------------
 
@@ -157,6 +161,11 @@ class StreamSource:
             raise ValueError(
                 f"a life-cycle event has no sender to answer with {type(reply).__name__}; use say()"
             )
+
+    def result(self, event: StanzaEvent, payload: ET.Element) -> None:
+        """Send the result of an IQ request whose handler returned `HANDLED`."""
+        self.replies.result(event, payload)
+        self.counts["answered"] += 1
 
     def fail(self, event: Any, failure: Failure) -> bool:
         """Tell the sender of `event` that it was not handled; see `Replies.fail`."""

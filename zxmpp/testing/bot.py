@@ -29,6 +29,7 @@ from zxmpp.testing.transport import MemoryTransport, feed, start_session
 __all__ = ["TestBot", "body_of"]
 
 _MUC = "{http://jabber.org/protocol/muc}x"
+_DISCO_INFO = "{http://jabber.org/protocol/disco#info}query"
 
 
 def body_of(stanza: ET.Element) -> str:
@@ -48,8 +49,10 @@ class _MemoryServer:
         self._parser: Any = None
         self._root: Any = None
         self._depth = 0
-        #: Who is in a room, and the JID that the room tells of them.
-        self._present: dict[str, str] = {}
+        #: What the rooms announce (XEP-0030): that they give occupant ids (XEP-0421).
+        self.room_features = {"http://jabber.org/protocol/muc", "urn:xmpp:occupant-id:0"}
+        #: Who is in a room, and what the room tells of them.
+        self._present: dict[str, tuple[str, str, str]] = {}
         self.xmpp.connect = self.connect
 
     def connect(self, host: str | None = None, port: int | None = None) -> asyncio.Future[None]:
@@ -93,24 +96,39 @@ class _MemoryServer:
                 self._say_soon(f"<iq type='result' id={quoteattr(ident)} from={quoteattr(to)} "
                                f"to={quoteattr(own)}/>")  # fmt: skip
             return
+        if name == "iq" and stanza.find(_DISCO_INFO) is not None and self._is_room(to):
+            features = "".join(f"<feature var={quoteattr(var)}/>" for var in self.room_features)
+            self._say_soon(f"<iq type='result' id={quoteattr(ident)} from={quoteattr(to)} "
+                           f"to={quoteattr(stanza.get('from', own))}><query xmlns="
+                           f"'http://jabber.org/protocol/disco#info'>{features}</query></iq>")  # fmt: skip
+            return
         if name == "presence" and stanza.find(_MUC) is not None:
             self.enter(to, stanza.get("from", own), own=True)
             return
         self.sent.append(stanza)
         self.arrived.set()
 
-    def enter(self, occupant: str, real: str, own: bool = False, to: str = "") -> None:
-        """Somebody comes into a room."""
-        if self._present.get(occupant) == real and not own:
+    def _is_room(self, jid: str) -> bool:
+        return any(occupant.partition("/")[0] == jid for occupant in self._present)
+
+    def enter(
+        self, occupant: str, real: str, own: bool = False, to: str = "",
+        affiliation: str = "member", occupant_id: str = "",
+    ) -> None:  # fmt: skip
+        """Somebody comes into a room, or the room tells something new of them."""
+        told = (real, affiliation, occupant_id)
+        if self._present.get(occupant) == told and not own:
             return
-        self._present[occupant] = real
+        self._present[occupant] = told
         to = real if own else to or str(self.xmpp.boundjid.full)
         status = "<status code='110'/>" if own else ""
         jid = f" jid={quoteattr(real)}" if real else ""
+        ident = f"<occupant-id xmlns='urn:xmpp:occupant-id:0' id={quoteattr(occupant_id)}/>"
         self._say_soon(
             f"<presence from={quoteattr(occupant)} to={quoteattr(to)}>"
             f"<x xmlns='http://jabber.org/protocol/muc#user'>"
-            f"<item affiliation='member' role='participant'{jid}/>{status}</x></presence>"
+            f"<item affiliation={quoteattr(affiliation)} role='participant'{jid}/>{status}</x>"
+            f"{ident if occupant_id else ''}</presence>"
         )
 
     def _say_soon(self, text: str) -> None:
@@ -206,16 +224,20 @@ class TestBot:
         room: str = "",
         stream: str = "",
         hidden: bool = False,
+        affiliation: str = "member",
+        occupant_id: str = "",
     ) -> str:
         """Say something to the bot, 1:1 or in a `room`, and return the text of its first reply;
         empty if there is none.
 
         In a room the nick is the sender's local part, and the room tells the bot the sender's JID,
-        unless `hidden`. A room that the bot is not in yet is joined.
+        unless `hidden`, the `affiliation` (XEP-0045) and the `occupant_id` (XEP-0421), if any. A
+        room that the bot is not in yet is joined.
         """
         replies = await self.hears_message(
-            text, sender=sender, room=room, stream=stream, hidden=hidden
-        )
+            text, sender=sender, room=room, stream=stream, hidden=hidden,
+            affiliation=affiliation, occupant_id=occupant_id,
+        )  # fmt: skip
         return replies[0] if replies else ""
 
     async def hears_message(
@@ -226,13 +248,17 @@ class TestBot:
         room: str = "",
         stream: str = "",
         hidden: bool = False,
+        affiliation: str = "member",
+        occupant_id: str = "",
     ) -> list[str]:
         """Like `says`, with the texts of all replies."""
         from_, kind = sender, "chat"
         if room:
             await self.joins(room, stream)
             from_, kind = f"{room}/{JID(sender).user}", "groupchat"
-            self._server(stream).enter(from_, "" if hidden else sender)
+            self._server(stream).enter(
+                from_, "" if hidden else sender, affiliation=affiliation, occupant_id=occupant_id
+            )
             await self.settle()
         sent = await self.hears(
             f"<message from={quoteattr(from_)} to={quoteattr(self.address(stream))} type='{kind}' "
