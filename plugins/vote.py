@@ -246,7 +246,7 @@ class Vote(Plugin):
         reactions = event.stanza.xml.find(_REACTIONS)
         if poll is None or not poll.reference or reactions.get("id") != poll.reference:
             return
-        voter = identity(event.sender, event.room, getattr(event, "occupant_id", ""))
+        voter = identity(event.sender, event.room, event.occupant_id)
         keys = [key.replace("\ufe0f", "") for key in KEYS[: len(poll.options)]]
         for child in reactions:
             key = (child.text or "").replace("\ufe0f", "")
