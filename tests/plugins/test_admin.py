@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from zxmpp import ConfigError, Plugin, PluginError, command
 from zxmpp.loader import Loader
+from zxmpp.streams.room import Occupant
 from zxmpp.testing.bot import TestBot
 from zxmpp_plugins import admin
 
@@ -145,14 +145,14 @@ async def test_sockets() -> None:
 
 async def test_rooms_and_who_is_there() -> None:
     async with TestBot(CONFIG) as bot:
-        assert rows(await says(bot, "!rooms"))[ROOM] == "bot robot joined 1"
-        room: Any = bot.app.stream().rooms.get(ROOM)  # type: ignore[attr-defined]
-        room.occupants = {
-            "bob": SimpleNamespace(real="bob@localhost", affiliation="member"),
-            "ghost": SimpleNamespace(real="", affiliation="none"),
-        }
+        await bot.says("hi", sender="bob@localhost/x", room=ROOM)
+        await bot.says("hi", sender="ghost@localhost/x", room=ROOM, hidden=True)
+        assert rows(await says(bot, "!rooms"))[ROOM] == "bot robot joined 3"
         assert await says(bot, f"!who {ROOM}") == (
-            "nick   affiliation  address\nbob    member       bob@localhost\nghost  none         (hidden)"
+            "nick   affiliation  address\n"
+            "bob    member       bob@localhost\n"
+            "ghost  member       (hidden)\n"
+            "robot  member       robot@bot.localhost"
         )
         assert await says(bot, "!who nowhere@rooms.localhost") == (
             "The bot is not in nowhere@rooms.localhost; rooms shows where it is."
@@ -161,18 +161,15 @@ async def test_rooms_and_who_is_there() -> None:
 
 async def test_a_room_that_reads_along_sees_no_addresses() -> None:
     async with TestBot(CONFIG) as bot:
-        room = SimpleNamespace(
-            jid=ROOM, occupants={"bob": SimpleNamespace(real="bob@localhost", affiliation="member")}
+        assert await says(bot, f"!who {ROOM}", ROOM) == (
+            "nick   affiliation\nalice  member\nrobot  member"
         )
-        bot.app.plugins.get("admin")._rooms = lambda: iter([("bot", room)])
-        assert await says(bot, f"!who {ROOM}", ROOM) == "nick  affiliation\nbob   member"
 
 
 async def test_a_large_room_is_cut() -> None:
     async with TestBot(CONFIG) as bot:
         room: Any = bot.app.stream().rooms.get(ROOM)  # type: ignore[attr-defined]
-        one = SimpleNamespace(real="", affiliation="none")
-        room.occupants = {f"n{number:04}": one for number in range(1000)}
+        room.occupants = {f"n{number:04}": Occupant() for number in range(1000)}
         shown = (await says(bot, f"!who {ROOM}")).splitlines()
         assert shown[0] == "800 more are not shown."
         assert len(shown) == 202

@@ -66,11 +66,24 @@ async def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-async def test_the_last_of_many_writes_stays(tmp_path: Path) -> None:
+async def test_the_last_of_many_writes_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, value = state(tmp_path / "a.json"), {"a": 0}
+    under_way, most = [0], [0]
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        fsync(fd)
+        under_way[0] -= 1
+
+    monkeypatch.setattr(os, "fsync", watched)
     writes = []
     for number in range(20):
         value["a"] = number
         writes.append(asyncio.ensure_future(file.write(value)))
     await asyncio.gather(*writes)
     assert file.read() == {"a": 19}
+    assert most == [1]
