@@ -18,3 +18,12 @@ def test_every_package_is_listed() -> None:
         for path in (ROOT / folder).rglob("__init__.py")
     }
     assert set(settings["packages"]) == found
+
+
+def test_every_template_is_package_data() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packed = {path for pattern in settings["package-data"]["zxmpp"]
+              for path in (ROOT / "zxmpp").glob(pattern)}  # fmt: skip
+    templates = [path for path in (ROOT / "zxmpp/cli/templates").rglob("*") if path.is_file()]
+    assert templates
+    assert [path for path in templates if path not in packed] == []

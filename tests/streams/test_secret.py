@@ -31,6 +31,22 @@ def test_from_a_file(tmp_path: Path, end: str) -> None:
     assert read_secret("x", settings) == "pässword "
 
 
+def test_from_a_credential_where_the_environment_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.delenv("ZXMPP_BOT_SECRET", raising=False)
+    credential = tmp_path / "ZXMPP_BOT_SECRET"
+    with pytest.raises(
+        ConfigError, match=rf"ZXMPP_BOT_SECRET \(as well as .* {credential}\) is not"
+    ):
+        read_secret("bot", CLIENT)
+    credential.write_text("from a credential\n")
+    assert read_secret("bot", CLIENT) == "from a credential"
+    monkeypatch.setenv("ZXMPP_BOT_SECRET", "from the environment")
+    assert read_secret("bot", CLIENT) == "from the environment"
+
+
 def test_what_is_wrong_is_said_without_the_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

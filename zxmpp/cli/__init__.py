@@ -1,4 +1,4 @@
-"""The ``zxmpp`` command: run, check, plugins, shell, demo, worker, call, top, acl.
+"""The ``zxmpp`` command: new, run, check, plugins, shell, demo, worker, call, top, acl.
 
 Rules:
 - Results go to stdout, the log and errors to stderr.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zxmpp.cli import new
 from zxmpp.cli.acl import acl
 from zxmpp.errors import ConfigError, ZxmppError
 
@@ -72,6 +73,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 cli.add_typer(acl, name="acl")
+cli.add_typer(new.cli, name="new")
 
 ConfigPath = Annotated[Path, typer.Argument(help="The bot's TOML file.")]
 Verbose = Annotated[
@@ -112,15 +114,15 @@ def run(
     Exit status: 0 stopped by a signal; 1 failed at run time, as when a port is in use; 2 the
     configuration or an argument is wrong.
     """
-    from zxmpp.app import App
     from zxmpp.cli.logs import level_of, set_up_logging
+    from zxmpp.cli.notify import NotifyingApp
 
     set_up_logging(level_of(quiet, verbose, "INFO"), json_logs)
     with _errors_logged(json_logs):
         settings = _good(config).settings
         set_up_logging(level_of(quiet, verbose, settings.app.log_level), json_logs)
         with asyncio.Runner(loop_factory=_loop_factory(uvloop)) as runner:
-            runner.run(App(config).run())
+            runner.run(NotifyingApp(config).run())
 
 
 @contextmanager
@@ -259,14 +261,14 @@ def worker(
     status: 0 stopped by a signal; 1 failed at run time; 2 an argument or the module is wrong.
     """
     from zxmpp.cli.logs import level_of, set_up_logging
+    from zxmpp.cli.notify import NotifyingWorker
     from zxmpp.cli.worker import find_function, leave, read_options, summary
-    from zxmpp.mdp import Worker
 
     set_up_logging(level_of(quiet, verbose, "INFO"), json_logs)
     with _errors_logged(json_logs):
         table, _ = read_options(connect, option or [])
         call = find_function(function)
-        served = Worker(
+        served = NotifyingWorker(
             service or getattr(call, "__name__", ""), call, connect=connect, slots=slots,
             credit=credit, pool=pool.value, dask=dask, format=format.value, version=mdp.value,
             heartbeat=heartbeat, drain=drain, name=name, **table,

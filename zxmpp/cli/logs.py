@@ -3,6 +3,7 @@
 Rules:
 - A secret of the wire is masked in whatever is written, tracebacks too.
 - slixmpp tells at INFO what zxmpp tells in its own words: below WARNING it is silent, save at DEBUG.
+  So is its failed log-in, which would hide the reason behind a symptom.
 """
 
 from __future__ import annotations
@@ -56,3 +57,5 @@ def set_up_logging(level: str, as_json: bool = False) -> None:
     logging.captureWarnings(True)
     quiet = level == "INFO"
     logging.getLogger("slixmpp").setLevel(logging.WARNING if quiet else logging.NOTSET)
+    log_in = logging.getLogger("slixmpp.features.feature_mechanisms.mechanisms")
+    log_in.setLevel(logging.NOTSET if level == "DEBUG" else logging.CRITICAL)

@@ -1,7 +1,8 @@
 """Where a stream's password comes from, and how it stays out of the log.
 
 Rules:
-- A secret is read from the environment or from a file, never from an argument or the
+- A secret is read from the environment, from a credential of the same name that the service manager
+  hands over (systemd.exec(5), $CREDENTIALS_DIRECTORY), or from a file; never from an argument or the
   configuration itself.
 - It is handed on as a plain str that nothing here logs or shows. slixmpp logs what it sends and
   receives at DEBUG: a filter on its logger masks SASL exchanges (RFC 6120, 6), the component
@@ -41,24 +42,21 @@ def read_secret(name: str, settings: StreamSettings) -> str:
     The end of the last line is cut off; an empty secret counts as missing.
     """
     where = f"[streams.{name}]"
+    variable = settings.secret_env or default_secret_env(name)
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    credential = Path(folder, variable)
     if settings.secret_file:
         path = Path(settings.secret_file).expanduser()
-        try:
-            secret = path.read_text("utf-8")
-        except OSError as error:
-            raise ConfigError(
-                f"{where} secret_file: {path} can't be read: {error.strerror or error}. Write the "
-                f"secret of {settings.jid} into it, readable by this user only"
-            ) from error
-        except UnicodeDecodeError:
-            # Not chained: the original error shows the file's content.
-            raise ConfigError(f"{where} secret_file: {path} is not UTF-8 text") from None
-        secret = secret.removesuffix("\n").removesuffix("\r")
+        secret = _content(f"{where} secret_file: {path}", path, settings.jid)
         source = f"the file {path}"
+    elif folder and not os.environ.get(variable) and credential.exists():
+        secret = _content(f"{where} the credential {credential}", credential, settings.jid)
+        source = f"the credential {credential}"
     else:
-        variable = settings.secret_env or default_secret_env(name)
         secret = os.environ.get(variable, "").removesuffix("\n").removesuffix("\r")
         source = f"the environment variable {variable}"
+        if folder:
+            source += f" (as well as the credential {credential})"
     if not secret:
         raise ConfigError(
             f"{where} no secret for {settings.jid}: {source} is not set or empty. Put the "
@@ -70,6 +68,20 @@ def read_secret(name: str, settings: StreamSettings) -> str:
             f"{where} {source} holds more than one line; it must hold the secret only"
         )
     return secret
+
+
+def _content(what: str, path: Path, jid: str) -> str:
+    try:
+        secret = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{what} can't be read: {error.strerror or error}. Write the secret of {jid} into it, "
+            f"readable by this user only"
+        ) from error
+    except UnicodeDecodeError:
+        # Not chained: the original error shows the file's content.
+        raise ConfigError(f"{what} is not UTF-8 text") from None
+    return secret.removesuffix("\n").removesuffix("\r")
 
 
 def mask(text: str) -> str:

@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Any
 
 from zxmpp.streams.liveness import Liveness
+from zxmpp.streams.reasons import CONFLICT, REFUSALS, WRONG_PASSWORD, unreachable
 from zxmpp.streams.settings import StreamSettings
 
 __all__ = ["TRANSITIONS", "State", "Supervisor"]
@@ -57,20 +58,6 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.REFUSED: frozenset({State.CONNECTING, State.STOPPED}),
     State.STOPPED: frozenset(),
 }
-
-#: Stream errors (RFC 6120, 4.9.3) that another try in a moment will not mend, and what will.
-_REFUSALS = {
-    "not-authorized": "the secret is wrong, or the server does not know this JID: compare with the "
-    "server's configuration",
-    "host-unknown": "the server does not know this JID: add it to the server's configuration",
-    "host-gone": "the server no longer serves this JID: give another one",
-    "improper-addressing": "the server does not serve this JID: check jid and host",
-    "invalid-namespace": "this port is not for this kind of stream: check kind and port",
-    "invalid-from": "the server does not accept this JID here: check jid",
-    "unsupported-version": "the server speaks no XMPP 1.0 on this port: check port",
-    "see-other-host": "the server names another host, which is not followed: set host and port",
-}
-_CONFLICT = "this JID is in use by another connection: stop that one, or give this bot another JID"
 
 
 class Supervisor:
@@ -308,7 +295,7 @@ class Supervisor:
         self._changed.set()
 
     def _on_failed(self, reason: Any) -> None:
-        self._failure = f"can't connect: {reason}"
+        self._failure = f"can't connect: {unreachable(reason, self._settings)}"
         if isinstance(reason, ssl.SSLCertVerificationError):
             self._on_bad_certificate(reason)
 
@@ -317,7 +304,7 @@ class Supervisor:
 
     def _on_bad_auth(self, _: Any) -> None:
         if "temporary-auth-failure" not in self._failure:
-            self._refusal = "the password is wrong, or the account does not exist"
+            self._refusal = WRONG_PASSWORD
 
     def _on_no_auth(self, _: Any) -> None:
         self._refusal = (
@@ -341,6 +328,6 @@ class Supervisor:
         self._failure = f"the server ended the stream: {condition} {text}".rstrip()
         if condition == "conflict":
             self._in_conflict = True
-            self._refusal = f"conflict: {_CONFLICT}"
-        elif condition in _REFUSALS and not self._session.is_set():
-            self._refusal = f"{condition}: {_REFUSALS[condition]}"
+            self._refusal = f"conflict: {CONFLICT}"
+        elif condition in REFUSALS and not self._session.is_set():
+            self._refusal = f"{condition}: {REFUSALS[condition]}"
