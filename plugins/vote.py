@@ -12,10 +12,10 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from zxmpp import (
     Call,
@@ -31,13 +31,12 @@ from zxmpp import (
     on,
 )
 from zxmpp_plugins import chart
-from zxmpp_plugins.places import Place, identity, place_of
+from zxmpp_plugins.places import identity, place_of
+from zxmpp_plugins.polls import KEYS, Poll
 
-__all__ = ["Poll", "Vote", "VoteConfig"]
+__all__ = ["Vote", "VoteConfig"]
 
 _REACTIONS = "{urn:xmpp:reactions:0}reactions"
-#: What one reacts with: the first ten numbers as emojis.
-KEYS = [*(f"{number}\ufe0f\u20e3" for number in range(1, 10)), "\U0001f51f"]
 
 
 class VoteConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,35 +63,6 @@ class VoteConfig(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{key} must be above 0")
         if not 2 <= self.max_options <= len(KEYS):
             raise ValueError(f"max_options is a number from 2 to {len(KEYS)}")
-
-
-class Poll(Struct, eq=False):
-    """An open vote."""
-
-    place: Place
-    opener: str
-    question: str
-    options: Sequence[str]
-    #: The loop's time when it closes.
-    ends: float
-    #: The number of an option, from 0, by who voted.
-    votes: dict[str, int] = field(default_factory=dict)
-    #: The id that the room gave the bot's message.
-    reference: str = ""
-
-    def lines(self) -> list[str]:
-        """The question and the options."""
-        named = zip(KEYS, self.options, strict=False)
-        return [self.question, *(f"{key} {option}" for key, option in named)]
-
-    def table(self) -> Table:
-        """How it stands."""
-        votes = list(self.votes.values())
-        rows = [
-            (number, option, votes.count(number - 1))
-            for number, option in enumerate(self.options, 1)
-        ]
-        return Table(("number", "option", "votes"), rows, self.question)
 
 
 class _HasReactions:
@@ -236,7 +206,7 @@ class Vote(Plugin):
     def echoed(self, event: StanzaEvent) -> None:
         """Learn by which id the room knows the bot's message."""
         poll = self._polls.get((event.source.name, event.room))
-        if poll is not None and not poll.reference and event.body == self._asked(poll):
+        if poll is not None and not poll.reference and event.body.endswith(self._asked(poll)):
             poll.reference = event.stanza_id or str(event.stanza.xml.get("id", ""))
 
     @on.stanza(_HasReactions())
@@ -247,10 +217,8 @@ class Vote(Plugin):
         if poll is None or not poll.reference or reactions.get("id") != poll.reference:
             return
         voter = identity(event.sender, event.room, event.occupant_id)
-        keys = [key.replace("\ufe0f", "") for key in KEYS[: len(poll.options)]]
-        for child in reactions:
-            key = (child.text or "").replace("\ufe0f", "")
-            if key in keys:
-                self._count(poll, voter, keys.index(key))
-                return
-        poll.votes.pop(voter, None)
+        option = poll.option_of([child.text or "" for child in reactions])
+        if option is None:
+            poll.votes.pop(voter, None)
+        else:
+            self._count(poll, voter, option)

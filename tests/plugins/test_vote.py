@@ -13,7 +13,8 @@ from zxmpp import ConfigError, PluginError
 from zxmpp.streams.source import StreamSource
 from zxmpp.testing.bot import TestBot, body_of
 from zxmpp_plugins import chart
-from zxmpp_plugins.vote import KEYS, Vote
+from zxmpp_plugins.polls import KEYS
+from zxmpp_plugins.vote import Vote
 
 from .conftest import COMPONENT, ROOM, counts
 
