@@ -186,9 +186,8 @@ class Admin(Plugin):
 
         name: Plugin
         """
-        plugins: Any = self.app.plugins
         with _told():
-            names = await plugins.reload(name)
+            names = await self.app.plugins.reload(name)
         return f"Reloaded: {', '.join(names)}."
 
     def join(self, room: JID, nick: str = "", stream: str = "") -> str:

@@ -89,7 +89,7 @@ class Remind(Plugin):
         )
         self._book: dict[int, Reminder] = {}
         self._changed = asyncio.Event()
-        if getattr(self, "replaces", None) is None:
+        if self.replaces is None:
             self._book = self._file.read() or {}
             await self._file.check(self._book)
         self._clock = self.spawn(self._wait(), name="clock")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from zxmpp import ConfigError, Plugin, PluginError, command
-from zxmpp.loader import Loader
 from zxmpp.streams.room import Occupant
 from zxmpp.testing.bot import TestBot
 from zxmpp_plugins import admin
@@ -216,17 +215,18 @@ async def test_what_can_t_be_unloaded() -> None:
         assert await says(bot, "!echo hi") == "hi"
 
 
-async def test_reload_tells_what_was_replaced_or_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def reload(self: Loader, name: str) -> list[str]:
-        if name != "echo":
-            raise PluginError(f"plugin {name!r} is not reloaded, the old version runs on: no")
-        return ["echo", "needy"]
+@pytest.mark.usefixtures("same_modules")
+async def test_reload_tells_what_was_replaced_or_why_not() -> None:
+    class Local(Plugin):
+        pass
 
-    monkeypatch.setattr(Loader, "reload", reload, raising=False)
-    async with TestBot(CONFIG) as bot:
-        assert await says(bot, "!reload echo") == "Reloaded: echo, needy."
-        assert await says(bot, "!reload help") == (
-            "plugin 'help' is not reloaded, the old version runs on: no"
+    async with TestBot(CONFIG, plugins=[Local]) as bot:
+        assert await says(bot, "!reload help") == "Reloaded: help."
+        assert await says(bot, "!echo hi") == "hi"
+        assert await says(bot, "!reload admin") == "Reloaded: admin."
+        assert (await says(bot, "!reload ecko")).startswith("plugin 'ecko' is not loaded")
+        assert (await says(bot, "!reload local")).startswith(
+            "plugin 'local' is a class that can't be imported anew"
         )
 
 
