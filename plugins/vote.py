@@ -25,8 +25,10 @@ from zxmpp import (
     Reaction,
     Refused,
     StanzaEvent,
+    StreamError,
     Table,
     UserError,
+    block,
     command,
     every,
     on,
@@ -148,19 +150,23 @@ class Vote(Plugin):
         if self._voter(call) != poll.opener and not chair:
             raise UserError("Whoever opened the vote closes it.")
         del self._polls[poll.place.stream, poll.place.to]
-        table = poll.table()
-        yield table
+        yield poll.table()
+        if (png := await self._chart(poll)) is not None:
+            yield Image("vote.png", png, "image/png", f"The result of: {poll.question}")
+
+    async def _chart(self, poll: Poll) -> bytes | None:
+        rows = poll.table().rows
+        names, numbers = zip(*((option, votes) for _, option, votes in rows), strict=True)
         try:
-            names, numbers = zip(*((option, votes) for _, option, votes in table.rows), strict=True)
-            png = await self.run_blocking(
+            png: bytes = await self.run_blocking(
                 chart.bars, poll.question, names, numbers, self.config.font
             )
         except (ImportError, OSError, RuntimeError) as error:
             self.count("no-chart")
             self.log.warning("votes are shown without a chart: %s; pip install zxmpp[plot], and see "
                              "[plugins.%s] font", error, self.instance)  # fmt: skip
-        else:
-            yield Image("vote.png", png, "image/png", f"The result of: {poll.question}")
+            return None
+        return png
 
     def _here(self, call: Call) -> Poll:
         place = place_of(call)
@@ -181,15 +187,21 @@ class Vote(Plugin):
         return True
 
     @every(60)
-    def expire(self) -> None:
+    async def expire(self) -> None:
         """Close what has been open for long enough."""
         now = asyncio.get_running_loop().time()
-        for key, poll in list(self._polls.items()):
-            if poll.ends <= now:
-                del self._polls[key]
-                self.count("expired")
-                result = "\n".join([poll.question, *poll.table().lines()])
-                self.say(key[1], f"The vote is over.\n```\n{result}\n```", stream=key[0])
+        for (stream, to), poll in list(self._polls.items()):
+            if poll.ends > now:
+                continue
+            del self._polls[stream, to]
+            self.count("expired")
+            result = "\n".join([poll.question, *poll.table().lines()])
+            self.say(to, f"The vote is over.\n{block(result)}", stream=stream)
+            if (png := await self._chart(poll)) is not None:
+                try:
+                    await self.send_file(to, png, "vote.png", "image/png", stream=stream)
+                except StreamError as error:
+                    self.log.warning("the chart of a vote is not sent: %s", error)
 
     # -- reactions -------------------------------------------------------------------------------
 
