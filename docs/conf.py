@@ -12,7 +12,8 @@ copyright = "2026, the zxmpp maintainers"
 release = version_of("zxmpp")
 version = release
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "generated"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions += ["drawing", "generated", "indexes"]  # in _ext
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "zxmpp"
