@@ -135,7 +135,7 @@ class StanzaEvent(Event, frozen=True, eq=False):
     from_: str
     #: The JID in 'to', as stamped by the server.
     to: str
-    #: The text of <body/>; empty if there is none.
+    #: The text of ``<body/>``; empty if there is none.
     body: str = ""
     #: The bare JID of the room for a message or presence that came through a room; else empty.
     room: str = ""

@@ -21,7 +21,7 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
-__all__ = ["Table", "default_of", "first_sentence", "hints_of", "meanings_of", "setup"]
+__all__ = ["Table", "default_of", "first_paragraph", "hints_of", "meanings_of", "setup"]
 
 _LIST_BEGINS = re.compile(r"^[-*] ")
 
@@ -55,9 +55,8 @@ def hints_of(cls: Any) -> dict[str, str]:
     }
 
 
-def first_sentence(docstring: str | None) -> str:
-    paragraph = " ".join((docstring or "").partition("\n\n")[0].split())
-    return re.split(r"(?<=[.:]) (?=[A-Z`])", paragraph, maxsplit=1)[0].rstrip(":")
+def first_paragraph(docstring: str | None) -> str:
+    return " ".join((docstring or "").partition("\n\n")[0].split())
 
 
 class Table(SphinxDirective):
@@ -77,9 +76,7 @@ class Table(SphinxDirective):
         self.fill(box, self.head, self.rows(self.about()))
         return list(box.children)
 
-    def fill(
-        self, box: nodes.Element, head: tuple[str, ...], rows: list[tuple[str, ...]]
-    ) -> None:
+    def fill(self, box: nodes.Element, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         """Put a table into `box`."""
         lines = [head, ("---",) * len(head), *rows]
         text = [

@@ -24,7 +24,7 @@ import msgspec
 import typer
 from docutils import nodes
 from docutils.statemachine import StringList
-from generated import Table, default_of, first_sentence, hints_of, meanings_of
+from generated import Table, default_of, first_paragraph, hints_of, meanings_of
 from sphinx.application import Sphinx
 
 import zxmpp
@@ -63,7 +63,7 @@ class Decorators(Index):
     def rows(self, about: Any) -> list[tuple[str, ...]]:
         ours = {f"on.{name}": getattr(on, name) for name in vars(on) if not name.startswith("_")}
         return [
-            (f"`@{name}`", self.takes(function), first_sentence(function.__doc__))
+            (f"`@{name}`", self.takes(function), first_paragraph(function.__doc__))
             for name, function in {"command": command, **ours, "every": every}.items()
         ]
 
@@ -78,13 +78,13 @@ class Exceptions(Index):
 
     def rows(self, about: Any) -> list[tuple[str, ...]]:
         for module in pkgutil.walk_packages(zxmpp.__path__, "zxmpp."):
-            if not module.name.endswith(("__main__", "pytest_plugin")):
+            if not module.name.startswith("zxmpp.cli.") and not module.name.endswith("_plugin"):
                 import_module(module.name)
         return [
             (f"`{each.__name__}`", " ".join(f"`{base.__name__}`" for base in each.__bases__),
-             f"`{_home(each)}`", first_sentence(each.__doc__))
+             f"`{_home(each)}`", first_paragraph(each.__doc__))
             for each in sorted(_below(ZxmppError), key=lambda each: each.__name__)
-            if not each.__name__.startswith("_")
+            if each.__module__.startswith("zxmpp.") and not each.__name__.startswith("_")
         ]  # fmt: skip
 
 
@@ -115,7 +115,7 @@ class Commands(Index):
         return [
             (f"`{Signature(MethodType(function, object()), prefix + mark.name).usage}`",
              f"`{mark.role}`" if mark.role else "",
-             f"[{plugin}](../plugins/{plugin}.md)", first_sentence(function.__doc__))
+             f"[{plugin}](../plugins/{plugin}.md)", first_paragraph(function.__doc__))
             for plugin, cls in bundled()
             for function, mark in marks_of(cls) if isinstance(mark, CommandMark)
         ]  # fmt: skip
@@ -194,7 +194,7 @@ class Cli(Index):
         if parameter.param_type_name == "argument":
             names = f"`{parameter.name.upper()}`{' ...' if parameter.nargs != 1 else ''}"
         default = parameter.default
-        shown = "" if default is None or default is False or callable(default) else f"`{default}`"
+        shown = f"`{default}`" if default and not callable(default) else ""
         return names, "required" if parameter.required else shown, parameter.help or ""
 
 
