@@ -12,7 +12,7 @@ help: ## this list
 setup: ## the virtual environment, with everything to develop and test
 	@.ci/setup dev
 
-servers: ## Prosody, ejabberd, Redis, systemd's tools, libzmq for C (Debian packages), if missing
+servers: ## Prosody, ejabberd, Redis, chat clients, systemd, libzmq for C (Debian packages)
 	@.ci/install-servers
 
 demo: ## see it work: a bot, two workers and an alert, on a private Prosody

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -104,7 +105,7 @@ class Publish(Plugin):
             self.add_handler(on.presence(where=way.wants, accept=accept), way.event)
         if "iq" in way.route.stanzas:
             for name, stream in self.app.streams.items():
-                self.own(_Watch(stream.xmpp, name, way))
+                self.add_inlet(partial(_Watch, stream.xmpp, name, way))
 
 
 class _Way:

@@ -97,6 +97,10 @@ class Workers(Plugin):
                 timeout=settings.timeout + 5,
             )  # fmt: skip
 
+    def adopt(self, old: Workers) -> None:
+        # What the old version still waits for can be cancelled here.
+        self._asked, self._by_address = old._asked, old._by_address
+
     def _command(self, name: str, settings: CommandSettings) -> Callable[..., Any]:
         service = settings.service or name
         named = parameters(settings.usage)

@@ -211,3 +211,40 @@ async def test_a_handler_has_its_own_time_limit_and_settle_works_twice(
         assert await pipeline.settle(5)
         assert pipeline.in_flight == 0
     assert pipeline.counts == {"timeout": 2}
+
+
+async def test_lanes_that_follow_wait_for_all_before_them_though_one_leaves(
+    pipeline: Pipeline, source: FakeSource
+) -> None:
+    gates = {name: asyncio.Event() for name in (b"first", b"last")}
+
+    async def handle(event: FramesEvent) -> bytes:
+        if (gate := gates.get(event.head)) is not None:
+            await gate.wait()
+        return event.head
+
+    owners = [pipeline.owner("plugin")]
+    route = pipeline.add(Route(owners[0], handle, ALL))
+    for batch in ([b"first"], [b"left"], [b"last", b"more"], [b"end"]):
+        if batch != [b"first"]:
+            owners.append(pipeline.successor(owners[-1]))
+            pipeline.succeed(*owners[-2:])
+            route.close()
+            route = pipeline.add(Route(owners[-1], handle, ALL))
+        pipeline.receive([source.event(frame) for frame in batch])
+        await asyncio.sleep(0)
+    assert source.answers == []
+    await pipeline.release(owners[1])
+    await asyncio.sleep(0)
+    assert source.answers == []
+    assert [event.head for event, _ in source.failures] == [b"left"]
+    pipeline.receive([source.event(b"other", lane="another")])
+    await asyncio.sleep(0)
+    for name in (b"first", b"last"):
+        gates[name].set()
+    async with asyncio.timeout(5):
+        await owners[0].lanes.drain()
+        await owners[2].lanes.drain()
+    assert await pipeline.settle(5)
+    assert source.answers == [b"other", b"first", b"last", b"more", b"end"]
+    assert pipeline.statistics().waiting == pipeline.statistics().lanes == 0

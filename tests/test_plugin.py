@@ -279,7 +279,7 @@ async def test_a_stop_that_hangs_does_not_hold_up_the_end(
         async def stop(self) -> None:
             await asyncio.Event().wait()
 
-    monkeypatch.setattr("zxmpp.loader.STOP_SECONDS", 0.01)
+    monkeypatch.setattr("zxmpp.lifetime.STOP_SECONDS", 0.01)
     await app.plugins.load("hangs", Hangs)
     async with asyncio.timeout(5):
         await app.plugins.unload_all()

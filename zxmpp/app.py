@@ -22,12 +22,15 @@ from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.guards import Dedupe, RateLimit, judge_marks
+from zxmpp.handlers import Runner
 from zxmpp.loader import Loader
 from zxmpp.pipeline import Pipeline
+from zxmpp.recording import OwnedRunner, Recorder
 from zxmpp.reload import apply
 from zxmpp.services import Services
 from zxmpp.sockets import SocketSettings, SocketSource
 from zxmpp.streams import AttachedStream, BaseStream, Stream, StreamSettings, read_secret
+from zxmpp.watch import watch as watch_files
 
 __all__ = ["App", "attach"]
 
@@ -57,11 +60,14 @@ class _AppSource:
 class App:
     """One bot: its streams, sockets, plugins and pipeline.
 
-    `settings` is a `Settings` or the path of a TOML file. Use it as ``async with App(...)``, or
+    `settings` is a `Settings` or the path of a TOML file. A `recorder` sees all that comes in and is
+    sent. Use it as ``async with App(...)``, or
     call `run` to serve until SIGTERM or SIGINT.
     """
 
-    def __init__(self, settings: Settings | str | Path | None = None) -> None:
+    def __init__(
+        self, settings: Settings | str | Path | None = None, recorder: Recorder | None = None
+    ) -> None:
         #: The configuration file, where `reload` reads it again.
         self.path = Path(settings) if isinstance(settings, str | Path) else None
         if isinstance(settings, str | Path):
@@ -75,7 +81,12 @@ class App:
             workers=bounds.workers,
             timeout=bounds.timeout,
             slow_step=bounds.slow_step,
+            runner=Runner if recorder is None else OwnedRunner,
         )
+        receive = self.pipeline.receive
+        #: What all sources of this app give their Events to.
+        self.sink = receive if recorder is None else recorder.sink(receive)
+        self._recorder = recorder
         self.pipeline.guard(StanzaEvent, judge_marks)
         self.pipeline.guard(StanzaEvent, Dedupe())
         if self.settings.guards.rate:
@@ -100,16 +111,22 @@ class App:
     def make_stream(self, name: str, settings: StreamSettings) -> BaseStream:
         """The stream for ``[streams.NAME]``. ConfigError if its secret is missing."""
         secret = read_secret(name, settings)
-        return Stream(name, settings, secret, self.pipeline.receive, self.pipeline.wants)
+        return Stream(name, settings, secret, self.sink, self.pipeline.wants)
 
     def add_stream(self, stream: BaseStream) -> BaseStream:
-        """Make `stream` (whose sink is this app's pipeline) part of the app."""
+        """Make `stream` (whose sink is this app's) part of the app."""
         if stream.name in self.streams:
             raise StreamError(f"there is a stream {stream.name!r} already; give it another name")
         self.streams[stream.name] = stream
+        if self._recorder is not None:
+            self._recorder.watch_stream(stream)
         if self._adhoc is not None:
             self._adhoc.add_stream(stream)
         return stream
+
+    def make_socket(self, name: str, settings: SocketSettings) -> SocketSource:
+        """The open socket for ``[sockets.NAME]``. SocketError if it can't be opened."""
+        return SocketSource(settings, name, self.sink)
 
     def open_socket(self, name: str, settings: SocketSettings | Mapping[str, Any]) -> SocketSource:
         """Open a socket and let what it receives flow through the pipeline. `settings` may be a
@@ -118,7 +135,9 @@ class App:
             raise SocketError(f"there is a socket {name!r} already; give it another name")
         if not isinstance(settings, SocketSettings):
             settings = SocketSettings.from_table(name, dict(settings))
-        source = self.sockets[name] = SocketSource(settings, name, self.pipeline.receive)
+        source = self.sockets[name] = self.make_socket(name, settings)
+        if self._recorder is not None:
+            self._recorder.watch_socket(source)
         return source
 
     def close_socket(self, name: str) -> None:
@@ -180,6 +199,8 @@ class App:
             if (broker := self.settings.broker) is not None:
                 source = self.open_socket(BROKER, broker.socket)
                 self._services = Services(broker.options, source, self.pipeline)
+                if self._recorder is not None:
+                    self._recorder.watch_services(self._services)
             for name, stream_settings in self.settings.streams.items():
                 self.add_stream(self.make_stream(name, stream_settings))
             await self.plugins.load_all(self.settings.plugins)
@@ -192,7 +213,7 @@ class App:
 
     def _tell(self, what: Lifecycle) -> None:
         keys = ("lifecycle", ("lifecycle", str(what)))
-        self.pipeline.receive([LifecycleEvent(self._source, keys, "app", "app", what, "app")])
+        self.sink([LifecycleEvent(self._source, keys, "app", "app", what, "app")])
 
     async def online(self, timeout: float = 30.0) -> None:
         """Wait until every stream is online and its rooms are joined. TimeoutError says which is
@@ -248,8 +269,8 @@ class App:
         log.info("stopped")
 
     async def reload(self) -> list[str]:
-        """Read the configuration file again and apply what changed; see `zxmpp.reload`. Says what
-        was done. ZxmppError if it is wrong, and then nothing changed."""
+        """Read the configuration file again and apply what changed, plugins' own files too; see
+        `zxmpp.reload`. Says what was done. ZxmppError if it is wrong, and then nothing changed."""
         if self.path is None:
             raise ConfigError(
                 "this app was made without a configuration file; there is none to read"
@@ -270,9 +291,9 @@ class App:
         if self._reloading is None or self._reloading.done():
             self._reloading = asyncio.ensure_future(reload())
 
-    async def run(self) -> None:
+    async def run(self, *, watch: bool = False) -> None:
         """Start, serve until SIGTERM or SIGINT, stop. A second signal stops at once. SIGHUP reads
-        the configuration again."""
+        the configuration again; with `watch`, a plugin is reloaded when its file changes."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         signals = 0
@@ -308,7 +329,11 @@ class App:
             # pauses go.
             gc.collect()
             gc.freeze()
+            watcher = asyncio.ensure_future(watch_files(self)) if watch else None
             await ended.wait()
+            if watcher is not None:
+                watcher.cancel()
+                await asyncio.wait([watcher])
             stop = asyncio.ensure_future(self.stop())
             force = asyncio.ensure_future(forced.wait())
             await asyncio.wait({stop, force}, return_when=asyncio.FIRST_COMPLETED)
@@ -370,7 +395,7 @@ def attach(
         app.settings = msgspec.structs.replace(
             app.settings, plugins={**app.settings.plugins, **more}
         )
-    app.add_stream(AttachedStream(name, xmpp, app.pipeline.receive, app.pipeline.wants))
+    app.add_stream(AttachedStream(name, xmpp, app.sink, app.pipeline.wants))
 
     def started(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -81,7 +81,10 @@ class RateLimit:
 
     _FAILURE = Failure("policy-violation", "wait", "Too many messages; wait a moment.")
 
-    def __init__(self, rate: float, burst: int, size: int = 4096) -> None:
+    def __init__(
+        self, rate: float, burst: int, size: int = 4096, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._clock = clock
         self._rate = rate
         self._burst = burst
         self._size = size
@@ -94,7 +97,7 @@ class RateLimit:
         step = event.type == "set" and _COMMAND in event.keys
         if not step and (event.name != "message" or not event.body):
             return None
-        now = monotonic()
+        now = self._clock()
         tokens, then, told = self._buckets.pop(event.sender, (float(self._burst), now, False))
         tokens = min(float(self._burst), tokens + (now - then) * self._rate)
         if tokens >= 1:

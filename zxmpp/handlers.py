@@ -29,6 +29,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from enum import Enum, auto
 from time import perf_counter
 from types import CoroutineType
 from typing import Any, TypeAlias
@@ -42,8 +43,10 @@ __all__ = [
     "CURRENT",
     "FREE",
     "MAX_REPLIES",
+    "OWNER",
     "Job",
     "Owner",
+    "Phase",
     "Route",
     "Runner",
     "TooManyReplies",
@@ -62,6 +65,10 @@ FREE = "free"
 
 #: The stanza that is being handled here, for what a handler does on behalf of its sender.
 CURRENT: ContextVar[StanzaEvent | None] = ContextVar("zxmpp current stanza", default=None)
+
+#: The plugin whose task, `start` or `stop` runs here; empty for none. Known of handlers only where
+#: somebody records it (`zxmpp.recording`): they run too often.
+OWNER: ContextVar[str] = ContextVar("zxmpp owner", default="")
 
 #: The handler here, once it has suspended.
 _RUN: ContextVar[_Run | None] = ContextVar("zxmpp run", default=None)
@@ -109,6 +116,16 @@ class _Run:
         return 1 + self.route.owner.lanes.depth(self.route.lane_of(self.event))
 
 
+class Phase(Enum):
+    """Where an owner is in its life."""
+
+    #: It waits to take the place of another: nothing comes in yet.
+    STAGED = auto()
+    LIVE = auto()
+    #: Nothing comes in any more; what runs may end.
+    LEAVING = auto()
+
+
 class Owner:
     """Who routes belong to (a plugin): its name, its lanes, its counts."""
 
@@ -116,6 +133,7 @@ class Owner:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.phase = Phase.LIVE
         self.counts: Counter[str] = Counter()
         #: Sources that are paused because of these lanes, with the lane that was full.
         self.held: dict[Source, Hashable] = {}
@@ -371,6 +389,8 @@ class Runner:
 
     def _cancelled(self, route: Route, event: Event) -> None:
         self.drop(route.owner, "cancelled")
+        log.warning("handler %s of %s was cancelled on %s from %s", route.name, route.owner.name,
+                    type(event).__name__, event.sender)  # fmt: skip
         text = f"{route.owner.name} was stopped."
         self.tell(route, event, Failure("service-unavailable", "wait", text))
 

@@ -13,6 +13,8 @@ Rules:
 - Jobs of a source that can be paused are taken all the same, on credit: CROWDED says that the
   source must be paused now. Credit is counted apart, so a burst from a socket takes no room from
   others.
+- Lanes can follow others (a plugin's new version follows the old one): a lane waits until the one of
+  the same key before it has ended. Lanes of other keys do not wait.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -52,7 +54,7 @@ class Rest(Protocol):
 
 
 class _Lane(Generic[J]):
-    __slots__ = ("begun", "forced", "key", "queue", "rest")
+    __slots__ = ("begun", "forced", "held", "key", "queue", "rest")
 
     def __init__(self, key: Hashable, forced: bool) -> None:
         self.key = key
@@ -63,6 +65,8 @@ class _Lane(Generic[J]):
         #: a worker like those, and is counted like them.
         self.rest: Rest | None = None
         self.begun: J | None = None
+        #: Whether the lane of this key in the lanes before has yet to end.
+        self.held = False
 
 
 class Lanes(Generic[J]):
@@ -102,6 +106,12 @@ class Lanes(Generic[J]):
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._closed = False
+        #: The lanes that these follow, and those that follow these.
+        self._before: Lanes[J] | None = None
+        self._after: Lanes[J] | None = None
+        #: Lanes that still end while these close.
+        self._ending: Mapping[Hashable, _Lane[J]] = {}
+        self._empty: asyncio.Event | None = None
 
     def __len__(self) -> int:
         """How many lanes have work."""
@@ -135,19 +145,22 @@ class Lanes(Generic[J]):
             if self._closed or (not credit and self.waiting >= self.total_limit):
                 return FULL
             lane = self._lanes[key] = _Lane(key, credit)
-            if inline:
+            if self._before is not None and self._before.busy(key):
+                lane.held = True
+            elif inline:
                 # While it runs the lane exists, so what it causes in its own lane waits its turn.
                 lane.rest = self._run(job)
                 if lane.rest is None:
                     if lane.queue:
                         self._make_ready(lane)
                     else:
-                        del self._lanes[key]
+                        del self._lanes[key]  # nobody follows lanes that still get jobs
                     return KEPT
                 lane.begun = job
                 self._make_ready(lane)
                 return self._count(lane, 1)
-            self._make_ready(lane)
+            else:
+                self._make_ready(lane)
         elif not credit and (
             len(lane.queue) >= self.lane_limit or self.waiting >= self.total_limit
         ):
@@ -164,7 +177,10 @@ class Lanes(Generic[J]):
             if self._closed:
                 return FULL
             lane = self._lanes[key] = _Lane(key, True)
-            self._make_ready(lane)
+            if self._before is not None and self._before.busy(key):
+                lane.held = True
+            else:
+                self._make_ready(lane)
         elif not lane.forced:
             self._put_on_credit(lane)
         lane.queue.extend(jobs)
@@ -186,6 +202,38 @@ class Lanes(Generic[J]):
         self.waiting -= jobs
         self.on_credit += jobs
 
+    def follow(self, before: Lanes[J]) -> None:
+        """Let each lane here wait for the one of the same key in `before`, which takes no more."""
+        self._before, before._after = before, self
+
+    def busy(self, key: Hashable) -> bool:
+        """Whether the lane `key` has work, here or in the lanes before."""
+        if key in self._lanes or key in self._ending:
+            return True
+        return self._before is not None and self._before.busy(key)
+
+    def _end(self, key: Hashable) -> None:
+        """The lane `key` has no work left: who follows may go on with it."""
+        self._lanes.pop(key, None)
+        if self._empty is not None and not self._lanes:
+            self._empty.set()
+        if self._before is not None and self._before.busy(key):
+            return
+        after = self._after
+        while after is not None:
+            if (lane := after._lanes.get(key)) is not None:
+                if lane.held:
+                    lane.held = False
+                    after._make_ready(lane)
+                return
+            after = after._after
+
+    async def drain(self) -> None:
+        """Wait until no lane has work. For lanes that get no more."""
+        self._empty = asyncio.Event()
+        if self._lanes:
+            await self._empty.wait()
+
     def _make_ready(self, lane: _Lane[J]) -> None:
         self._ready.append(lane)
         self._call_worker()
@@ -204,9 +252,8 @@ class Lanes(Generic[J]):
     def _worker_ended(self, task: asyncio.Task[None]) -> None:
         self._workers.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error(
-                "a worker of the lanes of %s failed: this is a bug", self.name, exc_info=error
-            )
+            log.error("a worker of the lanes of %s failed: this is a bug", self.name,
+                      exc_info=error)  # fmt: skip
         if self._ready and not self._closed:
             self._call_worker()
 
@@ -257,7 +304,7 @@ class Lanes(Generic[J]):
                 # This worker is being cancelled: another one takes the rest of the lane.
                 self._ready.append(lane)
             else:
-                self._lanes.pop(lane.key, None)
+                self._end(lane.key)
             if self.tell_relief and self._relief is not None:
                 self._relief()
 
@@ -271,7 +318,7 @@ class Lanes(Generic[J]):
                 left.append(lane.begun)
             left += lane.queue
             lane.queue.clear()
-        self._lanes.clear()
+        self._ending, self._lanes = self._lanes, {}
         self._ready.clear()
         self.waiting = self.on_credit = 0
         for wake in self._idle:
@@ -288,6 +335,16 @@ class Lanes(Generic[J]):
                     "%d handlers of %s ignore their cancellation after %.1f s; they are left alone",
                     len(stuck), self.name, grace,
                 )  # fmt: skip
+        ended, self._ending = self._ending, {}
+        for key in ended:
+            self._end(key)
+        if self._empty is not None:
+            self._empty.set()
+        if self._before is not None:
+            self._before._after = self._after
+        if self._after is not None:
+            self._after._before = self._before
+        self._before = self._after = None
         if self._relief is not None:
             self._relief()
         return left

@@ -1,9 +1,10 @@
-"""Find, order, load and unload plugins.
+"""Find, order, load, reload and unload plugins.
 
 Rules:
 - A plugin is found by entry point (group ``zxmpp.plugins``) or as ``module:Class``.
 - Dependencies start first. A cycle, or a name that nothing answers to, is an error with a remedy.
 - A plugin that fails to start leaves nothing behind.
+- A reload replaces a plugin and all that depends on it, and all of the same module, or nothing.
 - Unloading is the reverse of loading, and refuses while a loaded plugin depends on it.
 """
 
@@ -13,15 +14,18 @@ import asyncio
 import difflib
 import importlib
 import logging
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from zxmpp.config import PluginSettings, to_struct
-from zxmpp.declare import CommandMark, Timer, Wants, marks_of
 from zxmpp.errors import PluginError, ZxmppError
+from zxmpp.lifetime import begin, end
+from zxmpp.modules import Fresh, Stamps, place_of, related, stamps
 from zxmpp.plugin import Plugin
+from zxmpp.swap import retire, swap
 
 if TYPE_CHECKING:
     from zxmpp.app import App
@@ -32,15 +36,12 @@ log = logging.getLogger(__name__)
 
 GROUP = "zxmpp.plugins"
 
-#: Seconds that a plugin may take for its `start`, and for its `stop`.
-START_SECONDS = 60.0
-STOP_SECONDS = 10.0
-#: Seconds that one which is late may take to be cancelled.
-CANCEL_SECONDS = 2.0
+#: Versions of plugins, replaced by newer ones, whose handlers may still run at a time.
+MAX_LEAVING = 16
 
 
-def find(use: str) -> type[Plugin]:
-    """The class that `use` names: an entry point or ``module:Class``."""
+def _place_of(use: str) -> tuple[str, str]:
+    """The module and the name in it that `use` stands for."""
     module, _, name = use.partition(":")
     if not name:
         known = {entry.name: entry for entry in entry_points(group=GROUP)}
@@ -54,55 +55,38 @@ def find(use: str) -> type[Plugin]:
                 f'use = "module:Class"'
             )
         module, _, name = known[use].value.partition(":")
+    return module, name
+
+
+def find(use: str) -> type[Plugin]:
+    """The class that `use` names: an entry point or ``module:Class``."""
+    module, name = _place_of(use)
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise PluginError(
             f"plugin {use!r}: module {module!r} can't be imported: {error}. It must be installed, "
             f"or stand beside the configuration file"
         ) from error
-    except AttributeError as error:
-        raise PluginError(f"plugin {use!r}: module {module!r} has no {name!r}") from error
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"plugin {use!r}: its module can't be imported: {place_of(error)}"
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if found is None:
+        raise PluginError(f"plugin {use!r}: module {module!r} has no {name!r}")
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise PluginError(f"plugin {use!r}: {module}.{name} is no subclass of zxmpp.Plugin")
     return found
 
 
-async def _bounded(plugin: Plugin, work: Coroutine[Any, Any, None], seconds: float) -> None:
-    """Await a plugin's `start` or `stop`. It runs in a task of its own, so that neither one that
-    hangs, nor one that ignores its cancellation, nor one that was cancelled (as what awaits a task
-    it has cancelled) takes whoever waits along. TimeoutError, PluginError, or what it raised."""
-    name = getattr(work, "__name__", "start or stop")
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where a loaded plugin came from."""
 
-    async def run() -> None:
-        try:
-            await work
-        except SystemExit as error:
-            # It would end the loop.
-            raise PluginError(f"plugin {plugin.instance} called sys.exit in {name}") from error
-
-    task = asyncio.ensure_future(run())
-    late = False
-    try:
-        await asyncio.wait([task], timeout=seconds)
-    finally:
-        if not task.done():
-            late = True
-            task.cancel()
-            await asyncio.wait([task], timeout=CANCEL_SECONDS)
-            if not task.done():
-                log.error("%s of plugin %s ignores its cancellation; it is left alone",
-                          name, plugin.instance)  # fmt: skip
-    if late:
-        if task.done() and not task.cancelled():
-            task.exception()
-        raise TimeoutError(f"{name} took more than {seconds:g} s")
-    if task.cancelled():
-        raise PluginError(
-            f"plugin {plugin.instance}: {name} was cancelled from within: it awaited a task that "
-            f"was cancelled; use asyncio.wait([task]) for that"
-        )
-    task.result()
+    settings: PluginSettings
+    module: str
+    files: Stamps
 
 
 class Loader:
@@ -111,6 +95,11 @@ class Loader:
     def __init__(self, app: App) -> None:
         self._app = app
         self._loaded: dict[str, Plugin] = {}
+        self._origins: dict[str, _Origin] = {}
+        #: Held by whoever replaces plugins.
+        self.replacing = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._hurry = asyncio.Event()
 
     def __iter__(self) -> Iterator[Plugin]:
         return iter(self._loaded.values())
@@ -129,19 +118,18 @@ class Loader:
                 f"configuration, or {name!r} to the dependencies of the plugin that needs it"
             ) from None
 
+    # -- loading --------------------------------------------------------------------------------
+
     async def load_all(self, wanted: Mapping[str, PluginSettings]) -> None:
         """Load all of `wanted` and what they depend on, dependencies first."""
         classes = {name: find(settings.use) for name, settings in wanted.items()}
         settings = dict(wanted)
-        graph: dict[str, set[str]] = {}
+        graph: dict[str, list[str]] = {}
         queue = list(classes)
         while queue:
             name = queue.pop(0)
-            graph[name] = set()
-            for dependency in classes[name].dependencies:
-                if dependency.startswith("xep_"):
-                    continue
-                graph[name].add(dependency)
+            graph[name] = _needs(classes[name])
+            for dependency in graph[name]:
                 if dependency in classes or dependency in self._loaded:
                     continue
                 try:
@@ -152,99 +140,210 @@ class Loader:
                     ) from error
                 settings[dependency] = PluginSettings(dependency)
                 queue.append(dependency)
-        try:
-            order = list(TopologicalSorter(graph).static_order())
-        except CycleError as error:
-            circle = " -> ".join(reversed(error.args[1]))
-            raise PluginError(
-                f"plugins depend on each other in a circle: {circle}; take one out of the "
-                f"other's dependencies and use self.plugin(...) where it is needed"
-            ) from None
-        for name in order:
+        for name in _ordered(graph):
             if name not in self._loaded:
-                await self.load(name, classes[name], settings[name].table)
+                await self._load(name, classes[name], settings[name])
 
     async def load_classes(self, classes: Iterable[type[Plugin]]) -> None:
         """Load plugin classes under their own names, with their default config."""
         for cls in classes:
-            missing = [
-                name
-                for name in cls.dependencies
-                if not name.startswith("xep_") and name not in self._loaded
-            ]
+            missing = [name for name in _needs(cls) if name not in self._loaded]
             await self.load_all({name: PluginSettings(name) for name in missing})
             await self.load(cls.name, cls)
 
     async def load(self, name: str, cls: type[Plugin], table: Mapping[str, Any] = {}) -> Plugin:
         """Make, register and start one plugin whose dependencies are loaded."""
+        use = f"{cls.__module__}:{cls.__qualname__}"
+        return await self._load(name, cls, PluginSettings(use, dict(table)))
+
+    async def _load(self, name: str, cls: type[Plugin], settings: PluginSettings) -> Plugin:
         if name in self._loaded:
             raise PluginError(f"plugin {name!r} is loaded already; unload it first")
+        config = self._checked(name, cls, settings, self._loaded)
+        try:
+            owner = self._app.pipeline.owner(name)
+        except ValueError as error:
+            raise PluginError(f"plugin {name!r}: the name is taken; give it another") from error
+        module = _place_of(settings.use)[0]
+        plugin = self._loaded[name] = await begin(self._app, owner, cls, config)
+        self._origins[name] = _Origin(settings, module, stamps(module))
+        log.info("plugin %s is loaded", name)
+        return plugin
+
+    def _checked(
+        self, name: str, cls: type[Plugin], settings: PluginSettings, there: Container[str]
+    ) -> Any:
+        """The config of a plugin that may start, as its dependencies are `there`."""
         for dependency in cls.dependencies:
             if dependency.startswith("xep_"):
                 self._app.need_xep(dependency, name)
-            elif dependency not in self._loaded:
+            elif dependency not in there:
                 raise PluginError(
                     f"plugin {name!r} depends on {dependency!r}, which is not loaded; load it first"
                 )
         if cls.needs_broker:
             self._app.services  # noqa: B018 (raises if there is none)
-        config = to_struct(cls.Config, dict(table), f"[plugins.{name}]")
-        try:
-            owner = self._app.pipeline.owner(name)
-        except ValueError as error:
-            raise PluginError(f"plugin {name!r}: the name is taken; give it another") from error
-        plugin: Plugin | None = None
-        try:
-            plugin = cls(self._app, owner, config)
-            self._register(plugin)
-            await _bounded(plugin, plugin.start(), START_SECONDS)
-        except BaseException as error:
-            if plugin is not None:
-                await plugin._close()
-            await self._app.pipeline.release(owner)
-            if isinstance(error, ZxmppError) or not isinstance(error, Exception | SystemExit):
-                raise
-            raise PluginError(f"plugin {name!r} failed to start: {error!r}") from error
-        self._loaded[name] = plugin
-        log.info("plugin %s is loaded", name)
-        return plugin
+        return to_struct(cls.Config, dict(settings.table), f"[plugins.{name}]")
 
-    def _register(self, plugin: Plugin) -> None:
-        for method, mark in marks_of(plugin):
-            if isinstance(mark, CommandMark):
-                plugin.add_command(
-                    method, mark.name, role=mark.role, lane=mark.lane, timeout=mark.timeout
+    # -- reloading ------------------------------------------------------------------------------
+
+    async def reload(self, name: str) -> list[str]:
+        """Import a plugin's module anew and let what is in it now take the plugin's place, and that
+        of what depends on it. Returns when the new version serves, with the names of all that were
+        replaced; the old one's handlers may still end. PluginError: nothing changed."""
+        async with self.replacing:
+            self.get(name)
+            if not _can_be_anew(self._origins[name]):
+                raise PluginError(
+                    f"plugin {name!r} is a class that can't be imported anew "
+                    f"({self._origins[name].settings.use}); put it into a module of its own"
                 )
-            elif isinstance(mark, Wants):
-                plugin.add_handler(mark, method)
-            elif isinstance(mark, Timer):
-                plugin.add_timer(mark.seconds, method)
+            names = self.with_users({name}, of_module=True)
+            try:
+                with Fresh(self.modules_of(names)) as fresh:
+                    return await self.replace(names, {}, fresh)
+            except ZxmppError as error:
+                raise PluginError(
+                    f"plugin {name!r} is not reloaded, the old version runs on: {error}"
+                ) from error
+
+    async def replace(
+        self, names: Iterable[str], wanted: Mapping[str, PluginSettings], fresh: Fresh | None = None
+    ) -> list[str]:
+        """Let what `wanted` says, or else what they were, take the places of the loaded plugins
+        `names` and of all that depends on them; all or none. For who holds `replacing`."""
+        settings = {
+            name: wanted.get(name, self._origins[name].settings) for name in self.with_users(names)
+        }
+        if not settings:
+            return []
+        classes = {name: self._class_of(name, one, fresh) for name, one in settings.items()}
+        needs = {name: _needs(cls) for name, cls in classes.items()}
+        order = [name for name in _ordered(needs) if name in settings]
+        if (many := len(self._leaving)) >= MAX_LEAVING:
+            raise PluginError(f"{many} versions that were replaced still end; wait for them")
+        missing = {need for each in needs.values() for need in each} - {*self._loaded, *settings}
+        await self.load_all({need: wanted.get(need, PluginSettings(need)) for need in missing})
+        there = {*self._loaded, *settings}
+        new = {
+            name: (classes[name], self._checked(name, classes[name], settings[name], there))
+            for name in order
+        }
+        old = {name: self._loaded[name] for name in order}
+        staged = await swap(self._app, old, new)
+        for name, plugin in staged.items():
+            # What was replaced stands behind all that it depends on.
+            del self._loaded[name]
+            self._loaded[name] = plugin
+            module = _place_of(settings[name].use)[0]
+            files = fresh.stamps.get(module) if fresh is not None else None
+            if files is None:
+                same = module == self._origins[name].module
+                files = self._origins[name].files if same else stamps(module)
+            self._origins[name] = _Origin(settings[name], module, files)
+        drain = self._app.settings.app.drain_seconds
+        leaving = asyncio.ensure_future(retire(self._app, list(old.values()), drain, self._hurry))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._left)
+        log.info("reloaded: %s", ", ".join(order))
+        return order
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._leaving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("ending an old version failed: this is a bug", exc_info=error)
+
+    def _class_of(self, name: str, settings: PluginSettings, fresh: Fresh | None) -> type[Plugin]:
+        origin = self._origins[name]
+        anew = fresh is not None and origin.module in fresh.stamps
+        same = settings.use == origin.settings.use and not anew
+        return type(self._loaded[name]) if same else find(settings.use)
+
+    def with_users(self, names: Iterable[str], *, of_module: bool = False) -> list[str]:
+        """Those of `names` that are loaded and all that depends on them, in order; and, with
+        `of_module`, what is of the same modules."""
+        found = {name for name in names if name in self._loaded}
+        size = -1
+        while size != len(found):
+            size = len(found)
+            modules = {self._origins[name].module for name in found} if of_module else set()
+            found |= {
+                name
+                for name, other in self._loaded.items()
+                if found.intersection(_needs(type(other)))
+                or any(related(self._origins[name].module, module) for module in modules)
+            }
+        return [name for name in self._loaded if name in found]
+
+    def modules_of(self, names: Iterable[str]) -> list[str]:
+        """The modules to import anew for `names`."""
+        origins = [self._origins[name] for name in names]
+        return list(dict.fromkeys(one.module for one in origins if _can_be_anew(one)))
+
+    def changed(self) -> dict[str, Stamps]:
+        """The loaded plugins whose files are not those that they were imported from, with what the
+        files are now."""
+        found = {}
+        for name, origin in self._origins.items():
+            now = stamps(origin.module)
+            if any(origin.files.get(path) != stamp for path, stamp in now.items()):
+                found[name] = now
+        return found
+
+    async def retired(self) -> None:
+        """Wait until all versions that were replaced have ended."""
+        while self._leaving:
+            await asyncio.wait(self._leaving)
+
+    # -- unloading ------------------------------------------------------------------------------
 
     async def unload(self, name: str) -> None:
         """Stop one plugin and free all that it owns."""
         plugin = self.get(name)
         users = [
-            other.instance
-            for other in self
-            if name in type(other).dependencies and other is not plugin
+            other.instance for other in self if name in _needs(type(other)) and other is not plugin
         ]
         if users:
             raise PluginError(
                 f"plugin {name!r} is needed by {', '.join(users)}; unload {users[-1]!r} first"
             )
-        del self._loaded[name]
-        try:
-            await _bounded(plugin, plugin.stop(), STOP_SECONDS)
-        except Exception:
-            log.exception("plugin %s failed to stop; all that it owns is closed all the same", name)
-        finally:
-            await plugin._close()
-            await self._app.pipeline.release(plugin._owner)
+        del self._loaded[name], self._origins[name]
+        await end(self._app, plugin)
         log.info("plugin %s is unloaded", name)
 
     async def unload_all(self) -> None:
         """Unload all, in reverse order."""
+        self._hurry.set()
+        await self.retired()
         for name in reversed(list(self._loaded)):
             # Somebody else may have unloaded it while the others stopped.
             if name in self._loaded:
                 await self.unload(name)
+        self._hurry.clear()
+
+
+def _can_be_anew(origin: _Origin) -> bool:
+    """Whether its module can be imported beside the one that there is. Not zxmpp itself."""
+    module = origin.module
+    return not (
+        "<locals>" in origin.settings.use
+        or module in ("__main__", "zxmpp", "zxmpp_plugins")
+        or module.startswith("zxmpp.")
+    )
+
+
+def _needs(cls: type[Plugin]) -> list[str]:
+    """The zxmpp plugins that `cls` depends on."""
+    return [name for name in cls.dependencies if not name.startswith("xep_")]
+
+
+def _ordered(graph: Mapping[str, list[str]]) -> list[str]:
+    """Names, each behind those that it needs. PluginError shows a circle."""
+    try:
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        raise PluginError(
+            f"plugins depend on each other in a circle: {circle}; take one out of the "
+            f"other's dependencies and use self.plugin(...) where it is needed"
+        ) from None

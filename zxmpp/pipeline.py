@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from zxmpp.event import Event, Failure, LifecycleEvent, Source
 from zxmpp.guards import Guard, Verdict
-from zxmpp.handlers import FREE, Owner, Route, Runner
+from zxmpp.handlers import FREE, Owner, Phase, Route, Runner
 from zxmpp.lanes import CROWDED, KEPT, Lanes
 from zxmpp.routes import Entry, Index, Plan
 
@@ -63,7 +63,7 @@ class Pipeline:
     of all its conversations, `workers` its handlers that run at the same time. `credit` is how many
     messages of a socket wait in a lane until the socket is paused. `timeout` (seconds) is
     the longest that a handler may take; `slow_step` (seconds) is how long it may keep the loop
-    before it is named in the log.
+    before it is named in the log. `runner` is the class of what runs handlers.
     """
 
     def __init__(
@@ -75,18 +75,21 @@ class Pipeline:
         workers: int = 200,
         timeout: float = 120.0,
         slow_step: float = 0.25,
+        runner: type[Runner] = Runner,
     ) -> None:
         self.lane_limit = lane_limit
         self.total_limit = total_limit
         self.credit = credit
         self.workers = workers
-        self._runner = Runner(timeout, slow_step)
+        self._runner = runner(timeout, slow_step)
         self.counts = self._runner.counts
         #: While an app stops: what runs ends, nothing new begins, who was paused stays so.
         self.draining = False
         self._guards: dict[type[Event], list[Guard]] = {}
         self._index: Index[Route] = Index()
         self._owners: dict[str, Owner] = {}
+        #: Owners whose place others have taken, while what they run ends.
+        self._leaving: set[Owner] = set()
         self._holds: Counter[Source] = Counter()
         self._received = 0
 
@@ -100,17 +103,29 @@ class Pipeline:
         """A new owner of routes. ValueError if there is one of that name."""
         if name in self._owners:
             raise ValueError(f"the pipeline has an owner named {name!r} already")
-        owner = self._owners[name] = Owner(name)
+        return self._owners.setdefault(name, self._owner(name))
+
+    def _owner(self, name: str) -> Owner:
+        owner = Owner(name)
         owner.lanes = Lanes(
-            name,
-            self._runner.run,
-            lane_limit=self.lane_limit,
-            total_limit=self.total_limit,
-            credit=self.credit,
-            workers=self.workers,
-            relief=lambda: self._relieve(owner),
-        )
+            name, self._runner.run, lane_limit=self.lane_limit, total_limit=self.total_limit,
+            credit=self.credit, workers=self.workers, relief=lambda: self._relieve(owner),
+        )  # fmt: skip
         return owner
+
+    def successor(self, old: Owner) -> Owner:
+        """An owner that is staged to take the place of `old`; it goes on with its counts."""
+        owner = self._owner(old.name)
+        owner.phase, owner.counts = Phase.STAGED, old.counts
+        return owner
+
+    def succeed(self, old: Owner, new: Owner) -> None:
+        """Put `new`, its successor, into the place of `old`: what comes waits in each conversation
+        for what `old` still has there."""
+        new.lanes.follow(old.lanes)
+        old.phase, new.phase = Phase.LEAVING, Phase.LIVE
+        self._owners[old.name] = new
+        self._leaving.add(old)
 
     def add(self, route: Route) -> Entry[Route]:
         """Put `route` into the index; `close` of what comes back takes it out."""
@@ -123,7 +138,9 @@ class Pipeline:
         for route, event in left:
             self._runner.finished += 1
             self._runner.unloaded(route, event)
-        self._owners.pop(owner.name, None)
+        self._leaving.discard(owner)
+        if self._owners.get(owner.name) is owner:
+            del self._owners[owner.name]
         self._runner.check_settled()
 
     def passes_lanes(self, key: Hashable) -> bool:
@@ -321,17 +338,15 @@ class Pipeline:
 
     async def close(self, grace: float = 5.0) -> None:
         """End all that runs, for whomever."""
-        for owner in list(self._owners.values()):
+        for owner in [*self._leaving, *self._owners.values()]:
             await self.release(owner, grace)
 
     def statistics(self) -> PipelineStatistics:
-        owners = self._owners.values()
+        owners = [*self._leaving, *self._owners.values()]
         return PipelineStatistics(
-            received=self._received,
-            started=self._runner.started,
-            finished=self._runner.finished,
+            received=self._received, started=self._runner.started, finished=self._runner.finished,
             waiting=sum(owner.lanes.waiting + owner.lanes.on_credit for owner in owners),
             lanes=sum(len(owner.lanes) for owner in owners),
             counts=dict(self.counts),
             owners={owner.name: dict(owner.counts) for owner in owners},
-        )
+        )  # fmt: skip

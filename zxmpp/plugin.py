@@ -3,6 +3,8 @@
 Rules:
 - What a plugin registers, it owns: each registration returns a `Handle`, and unloading closes all
   of them, newest first. A plugin has no other way to register anything.
+- A version that is to take the place of one that runs is staged: it starts, and its ways in
+  (handlers, commands, timers) open when those of the old one close, in one turn of the loop.
 - A plugin's config is a typed struct that knows all its keys.
 - The decorators for its methods are in `zxmpp.declare`.
 """
@@ -10,16 +12,18 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from msgspec import Struct
 
+from zxmpp.commands import Command
 from zxmpp.declare import Wants, commands_of
-from zxmpp.errors import PluginError
-from zxmpp.handlers import CURRENT, Route
+from zxmpp.errors import PluginError, SocketError
+from zxmpp.handlers import OWNER, Phase, Route
+from zxmpp.handles import Handle, Inlet, Owned, Resumed, SocketHandle, Ticker
+from zxmpp.sockets import SocketSettings
 
 if TYPE_CHECKING:
     from zxmpp.app import App
@@ -33,12 +37,6 @@ __all__ = ["Handle", "NoConfig", "Plugin"]
 
 class NoConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The config of a plugin that has nothing to set."""
-
-
-class Handle(Protocol):
-    """Something registered; `close` undoes it. Idempotent."""
-
-    def close(self) -> Any: ...
 
 
 class Plugin:
@@ -65,9 +63,16 @@ class Plugin:
         #: The name of this instance; `name` unless the configuration says otherwise.
         self.instance = owner.name
         self.log = logging.getLogger(f"zxmpp.plugin.{owner.name}")
+        #: The running version that this one is to take the place of, until it has; else None.
+        self.replaces: Plugin | None = None
         self._owner = owner
         self._handles: dict[int, Owned] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        #: Those that are in the middle of a timer's call.
+        self._ticks: set[asyncio.Task[Any]] = set()
+        #: While it is staged: others that are, by name; sockets that it takes over.
+        self._peers: Mapping[str, Plugin] = {}
+        self._taken: list[Owned] = []
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -88,6 +93,11 @@ class Plugin:
     async def stop(self) -> None:
         """Called once, before what the plugin owns is closed."""
 
+    def adopt(self, old: Any) -> None:
+        """Take over the state of `old`, the version that runs and whose place this one takes now, at
+        a reload. A plain function: nothing arrives meanwhile. If it raises, `old` runs on, so leave
+        that as it is."""
+
     # -- registrations --------------------------------------------------------------------------
 
     def own(self, handle: Handle) -> Owned:
@@ -97,9 +107,7 @@ class Plugin:
             raise PluginError(
                 f"plugin {self.instance} was unloaded; it can't register anything more"
             )
-        owned = Owned(handle, self._handles)
-        self._handles[id(owned)] = owned
-        return owned
+        return Owned(handle, self._handles)
 
     def add_handler(self, wants: Wants, handler: Callable[[Any], Any]) -> Handle:
         """Register `handler` for what `wants` says, as in ``on.frames("alerts", topic=b"x")``."""
@@ -107,40 +115,43 @@ class Plugin:
             self._owner, handler, wants.keys, test=wants.test, prefix=wants.prefix,
             lane=wants.lane, timeout=wants.timeout, accept=wants.accept,
         )  # fmt: skip
-        return self.own(self.app.pipeline.add(route))
+        return self.add_inlet(lambda: self.app.pipeline.add(route))
 
     def add_command(
         self, function: Callable[..., Any], name: str = "", *, role: str = "",
         lane: str | None = None, timeout: float | None = None,
     ) -> Handle:  # fmt: skip
         """Register `function` as the command `name`. PluginError if the name is taken."""
-        name = name or function.__name__
-        return self.own(self.app.commands.add(self._owner, function, name, role, lane, timeout))
+        self._may_open()
+        commands = self.app.commands
+        made = commands.make(self._owner, function, name or function.__name__, role, lane, timeout)
+        if self._owner.phase is Phase.LIVE:
+            commands.swap((), [made])
+        return self.own(made)
 
     def add_timer(self, seconds: float, function: Callable[[], Any]) -> Handle:
         """Call `function` every `seconds`. What it raises is logged and counted, and it goes on."""
-        name = getattr(function, "__name__", "timer")
-        task = self.spawn(self._tick(seconds, function), name=f"every {seconds:g} s: {name}")
-        return self.own(TaskHandle(task))
+        return self.add_inlet(lambda: Ticker(self, seconds, function))
 
-    async def _tick(self, seconds: float, function: Callable[[], Any]) -> None:
-        CURRENT.set(None)  # a timer answers nobody, wherever it was made
-        loop = asyncio.get_running_loop()
-        due = loop.time() + seconds
-        while True:
-            await asyncio.sleep(due - loop.time())
+    def add_inlet(self, open: Callable[[], Handle]) -> Handle:
+        """A way in of the plugin's own making, such as a callback at another library: `open` makes
+        it and returns a handle that closes it. At a reload the new version's are opened and the old
+        one's closed in the same turn of the loop, so that nothing is lost or seen by both."""
+        self._may_open()
+        owned = self.own(inlet := Inlet(open))
+        if self._owner.phase is Phase.LIVE:
             try:
-                result = function()
-                if inspect.isawaitable(result):
-                    await result
-            except (Exception, SystemExit, asyncio.CancelledError) as error:
-                task = asyncio.current_task()
-                if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
-                    raise
-                self._owner.counts["timer-failed"] += 1
-                self.log.exception("timer %r failed; it goes on", function)
-            # A call that took longer than the period skips what it missed.
-            due += seconds * max(1, -((due - loop.time()) // seconds))
+                inlet.open()
+            except BaseException:
+                owned.close()
+                raise
+        return owned
+
+    def _may_open(self) -> None:
+        if self._owner.phase is Phase.LEAVING:
+            raise PluginError(
+                f"plugin {self.instance} was unloaded or reloaded; it can't register anything more"
+            )
 
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str = "") -> asyncio.Task[Any]:
         """Run `work` as a task of this plugin: kept, cancelled at unload, its exception logged."""
@@ -154,6 +165,7 @@ class Plugin:
         return task
 
     async def _shielded(self, work: Coroutine[Any, Any, Any]) -> Any:
+        OWNER.set(self.instance)
         try:
             return await work
         except SystemExit as error:
@@ -177,9 +189,24 @@ class Plugin:
 
     def open_socket(self, name: str, **table: Any) -> SocketSource:
         """Open a socket of this plugin's own: the keys are those of ``[sockets.NAME]``. What it
-        receives comes to ``on.frames(NAME)`` handlers."""
+        receives comes to ``on.frames(NAME)`` handlers. At a reload the socket of the same name and
+        keys goes from the old version to the new one as it is."""
+        held = {} if self.replaces is None else self.replaces._sockets()
+        if name in held:
+            source = self.app.socket(name)
+            if SocketSettings.from_table(name, table) != source.socket.settings:
+                raise SocketError(
+                    f"the version of plugin {self.instance} that runs has the socket {name!r} with "
+                    f"other keys; unload the plugin and load it, or give the socket another name"
+                )
+            self._taken.append(held[name])
+            return source
         source = self.app.open_socket(name, table)
         self.own(SocketHandle(self.app, name))
+        if self._owner.phase is Phase.STAGED:
+            # What comes in waits for the handlers.
+            source.pause()
+            self.add_inlet(lambda: Resumed(source))
         return source
 
     def service(self, name: str, *, sender: str | None = None) -> Service:
@@ -197,12 +224,45 @@ class Plugin:
         self._owner.counts[reason] += 1
 
     def plugin(self, name: str) -> Any:
-        """Another loaded plugin. PluginError if it is not loaded: declare it in `dependencies`."""
-        return self.app.plugins.get(name)
+        """Another loaded plugin. PluginError if it is not loaded: declare it in `dependencies`.
+        Ask anew for each use: after a reload it is another."""
+        return self._peers.get(name) or self.app.plugins.get(name)
 
     async def run_blocking(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a blocking function in a thread, so that the loop goes on."""
         return await asyncio.to_thread(function, *args)
+
+    # -- its life, for the loader ---------------------------------------------------------------
+
+    def _inlets(self) -> list[Owned]:
+        return [owned for owned in self._handles.values() if isinstance(owned.handle, Inlet)]
+
+    def _sockets(self) -> dict[str, Owned]:
+        """Those of its own, by name."""
+        return {
+            owned.handle.name: owned
+            for owned in self._handles.values()
+            if isinstance(owned.handle, SocketHandle)
+        }
+
+    def _commands(self) -> list[Command]:
+        handles = (owned.handle for owned in self._handles.values())
+        return [handle for handle in handles if isinstance(handle, Command)]
+
+    def _enter(self) -> None:
+        """Open the ways in, commands apart. What one raises comes out of here."""
+        for owned in self._inlets():
+            cast("Inlet", owned.handle).open()
+
+    def _leave(self) -> None:
+        """Close the ways in; what runs may end."""
+        for owned in reversed(self._inlets()):
+            try:
+                result = owned.close()
+                if isinstance(result, Awaitable):
+                    self.spawn(_awaited(result))
+            except (Exception, SystemExit):
+                self.log.exception("closing %r failed", owned.handle)
 
     async def _close(self) -> None:
         """Close all that the plugin owns, newest first. Nothing stops it half way."""
@@ -224,34 +284,5 @@ class Plugin:
                 self.log.error("task %r ignores its cancellation", task.get_name())
 
 
-class Owned:
-    """A handle that its plugin forgets once it is closed."""
-
-    def __init__(self, handle: Handle, among: dict[int, Owned]) -> None:
-        self.handle = handle
-        self._among = among
-
-    def close(self) -> Any:
-        self._among.pop(id(self), None)
-        return self.handle.close()
-
-
-class SocketHandle:
-    """A socket of the app as something to close."""
-
-    def __init__(self, app: App, name: str) -> None:
-        self._app = app
-        self._name = name
-
-    def close(self) -> None:
-        self._app.close_socket(self._name)
-
-
-class TaskHandle:
-    """A task as something to close."""
-
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self._task = task
-
-    def close(self) -> None:
-        self._task.cancel()
+async def _awaited(result: Awaitable[Any]) -> None:
+    await result

@@ -130,7 +130,7 @@ def test_every_problem_at_once_with_its_line(zxmpp: Zxmpp, tmp_path: Path) -> No
         36: "[plugins.lost] plugin 'lost' depends on 'hepl': no plugin 'hepl' is installed; did "
             "you mean 'help'?",
         39: "[plugins.broken] plugin 'broken:Broken': its module can't be imported: "
-            "ZeroDivisionError",
+            f"{tmp_path / 'broken.py'}:1: ZeroDivisionError",
         44: "[streams.other] no secret for other.localhost: the environment variable "
             "ZXMPP_NOT_THERE is not set",
     }  # fmt: skip

@@ -124,6 +124,28 @@ async def test_slixmpp_is_silent_at_info(tmp_path: Path) -> None:
     assert b"slixmpp" not in seen + rest
 
 
+@pytest.mark.parametrize("how", ["--watch", "SIGHUP"])
+async def test_a_plugin_is_reloaded_when_its_file_changes(tmp_path: Path, how: str) -> None:
+    plugin = tmp_path / "greeter.py"
+    good = "from zxmpp import Plugin\nclass Greeter(Plugin): ...\n"
+    plugin.write_text(good)
+    (tmp_path / "bot.toml").write_text('[plugins.greeter]\nuse = "greeter:Greeter"\n')
+    async with running(tmp_path, *(["--watch"] if how == "--watch" else [])) as process:
+        await read_until(process, b"plugin greeter is loaded")
+        for text, says in ((good + "oops(", b"SyntaxError: "), (good + "#", b"reloaded: greeter")):
+            plugin.write_text(text)
+            if how == "SIGHUP":
+                process.send_signal(signal.SIGHUP)
+            seen = await read_until(process, says)
+            if text.endswith("oops("):
+                assert f"{plugin}:3: ".encode() in seen
+        process.terminate()
+        async with asyncio.timeout(30):
+            _, rest = await process.communicate()
+    assert process.returncode == 0
+    assert b"Traceback" not in rest
+
+
 def test_a_wrong_configuration_ends_it_with_2(zxmpp: Zxmpp, tmp_path: Path) -> None:
     (tmp_path / "bot.toml").write_text("[app]\nx = 1\n[plugins.ehco]\n")
     done = zxmpp("run")

@@ -241,7 +241,7 @@ async def impatient(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     global release
     release = asyncio.Event()
     for name in ("START_SECONDS", "STOP_SECONDS", "CANCEL_SECONDS"):
-        monkeypatch.setattr(f"zxmpp.loader.{name}", 0.02)
+        monkeypatch.setattr(f"zxmpp.lifetime.{name}", 0.02)
     yield
     release.set()
     await asyncio.sleep(0)

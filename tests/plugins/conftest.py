@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import zmq
 import zmq.asyncio
 
+import zxmpp_plugins
 from zxmpp.testing.bot import body_of
 
 
@@ -62,6 +64,16 @@ def counts(bot: Any, plugin: str) -> dict[str, int]:
     """What a plugin has counted."""
     owners: dict[str, dict[str, int]] = bot.app.pipeline.statistics().owners
     return owners[plugin]
+
+
+@pytest.fixture
+def reloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test that reloads a bundled plugin: the others go on with the modules that they have."""
+    for name, module in list(sys.modules.items()):
+        package, _, child = name.partition(".")
+        if package == "zxmpp_plugins" and child:
+            monkeypatch.setitem(sys.modules, name, module)
+            monkeypatch.setattr(zxmpp_plugins, child, module)
 
 
 async def until(true: Callable[[], Any]) -> None:

@@ -143,3 +143,22 @@ async def test_a_socket_that_can_not_publish() -> None:
     with pytest.raises(PluginError, match=r"\[plugins.publish\] routes\[0\] socket: no socket"):
         async with TestBot(ROUTE):
             pass
+
+
+@pytest.mark.usefixtures("reloads")
+async def test_a_reload_publishes_nothing_twice(connect: Connect) -> None:
+    settings = config('stanzas = ["iq", "message"]').replace("send_buffer = 2", "")
+    async with TestBot(settings) as bot:
+        peer = connect(bot, "events", "PULL")
+        asked: list[str] = []
+        for number in range(4):
+            await bot.hears(
+                f"<iq type='get' id='q{number}' from='a@localhost/x' to='bot@bot.localhost'/>"
+            )
+            await bot.says(f"!echo {number}")
+            # What the bot itself asked rooms is answered in between.
+            while (stanza := (await receive(peer))[1])["stanza"] != "message":
+                asked += [stanza["id"]] * (stanza["type"] == "get")
+            assert stanza["body"] == f"!echo {number}"
+            await bot.app.plugins.reload("publish")
+        assert asked == ["q0", "q1", "q2", "q3"]

@@ -644,3 +644,19 @@ async def test_unloading_ends_what_is_under_way() -> None:
         assert bot.app.statistics()["services"]["open"] == 0
         assert await bot.says("!echo on we go") == "on we go"
         assert "There is no command !shout." in await bot.says("!shout hi")
+
+
+@pytest.mark.usefixtures("reloads")
+async def test_a_reload_ends_no_request_and_what_is_under_way_can_be_cancelled(plain: Make) -> None:
+    async with TestBot(config()) as bot:
+        worker = await plain(bot)
+        for text in ("!shout one", "!shout two"):
+            tell(bot, text)
+            address, _ = await worker.request()
+            await bot.app.plugins.reload("workers")
+            if text.endswith("one"):
+                await worker.final(address, b"ONE")
+                await until(lambda: "ONE" in bodies(bot))
+        tell(bot, "!cancel")
+        await until(lambda: {"Cancelled: 1.", "shout: cancelled."} <= set(bodies(bot)))
+        await bot.app.plugins.retired()

@@ -1,4 +1,4 @@
-"""The ``zxmpp`` command: new, run, check, plugins, shell, demo, worker, call, top, acl.
+"""The ``zxmpp`` command; ``zxmpp --help`` lists what it can do.
 
 Rules:
 - Results go to stdout, the log and errors to stderr.
@@ -107,9 +107,12 @@ def run(
     uvloop: Annotated[
         bool, typer.Option("--uvloop", help="Use uvloop (extra: zxmpp[uvloop]).")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Reload a plugin when its file changes.")
+    ] = False,
 ) -> None:
     """Run a bot in the foreground until SIGTERM or Ctrl-C; a second one stops at once. SIGHUP reads
-    the configuration again.
+    the configuration, and plugins whose files changed, again.
 
     Exit status: 0 stopped by a signal; 1 failed at run time, as when a port is in use; 2 the
     configuration or an argument is wrong.
@@ -122,7 +125,63 @@ def run(
         settings = _good(config).settings
         set_up_logging(level_of(quiet, verbose, settings.app.log_level), json_logs)
         with asyncio.Runner(loop_factory=_loop_factory(uvloop)) as runner:
-            runner.run(NotifyingApp(config).run())
+            runner.run(NotifyingApp(config).run(watch=watch))
+
+
+@cli.command()
+def record(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The new file to write.")
+    ],
+    config: ConfigPath = Path("bot.toml"),
+    mask_bodies: Annotated[
+        bool,
+        typer.Option("--mask-bodies", help="Mask all texts and frames, save names of commands."),
+    ] = False,
+    max_bytes: Annotated[
+        int, typer.Option(min=65536, metavar="N", help="The most that the file may have.")
+    ] = 10**9,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Run a bot, as `zxmpp run` does, and write down all that comes in and all that it sends.
+
+    The file is for this user only; secrets are never in it. Exit status: as of `zxmpp run`.
+    """
+    from zxmpp.cli.logs import level_of, set_up_logging
+    from zxmpp.cli.record import run_recorded
+
+    set_up_logging(level_of(quiet, verbose, "INFO"), json_logs)
+    with _errors_logged(json_logs):
+        settings = _good(config).settings
+        set_up_logging(level_of(quiet, verbose, settings.app.log_level), json_logs)
+        asyncio.run(run_recorded(config, settings, output, mask_bodies, max_bytes))
+
+
+@cli.command()
+def replay(
+    recording: Annotated[Path, typer.Argument(help="A file that `zxmpp record` wrote.")],
+    plugin: Annotated[
+        str, typer.Option(metavar="NAME", help="As in [plugins.NAME], or as in `use`.")
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help="The bot's TOML file: the plugin's config, roles.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Let a plugin hear a recording, without a server and in no time, and show what it would send
+    otherwise than then.
+
+    Exit status: 0 the same; 1 there is a difference; 2 an argument, the file or the plugin is wrong.
+    """
+    from zxmpp.cli.logs import level_of, set_up_logging
+    from zxmpp.cli.record import show_replay
+
+    set_up_logging(level_of(False, verbose, "WARNING"))
+    settings = _good(config, secrets=False).settings if config else None
+    if not show_replay(recording, plugin, settings):
+        raise typer.Exit(Exit.FAILED)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from zxmpp.loader import find
 from zxmpp.plugin import Plugin
 from zxmpp.streams import read_secret
 
-__all__ = ["Checked", "examine", "find_safely", "good"]
+__all__ = ["Checked", "examine", "good"]
 
 
 class Checked(Reading):
@@ -57,18 +57,6 @@ def examine(path: Path, secrets: bool = True) -> Checked:
     return reading
 
 
-def find_safely(use: str) -> type[Plugin]:
-    """`find`, with PluginError for whatever else a module raises when it is imported."""
-    try:
-        return find(use)
-    except PluginError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"plugin {use!r}: its module can't be imported: {type(error).__name__}: {error}"
-        ) from error
-
-
 def _secrets(reading: Reading) -> None:
     for name, stream in reading.settings.streams.items():
         try:
@@ -87,7 +75,7 @@ def _plugins(reading: Checked) -> None:
     for name in (queue := list(settings)):
         plugin, table = settings[name], f"[plugins.{name}]"
         try:
-            cls = find_safely(plugin.use)
+            cls = find(plugin.use)
         except PluginError as error:
             user = wanted_by.get(name)
             where = f"[plugins.{user or name}]"

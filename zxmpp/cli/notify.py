@@ -23,6 +23,7 @@ from zxmpp.app import App
 from zxmpp.event import Lifecycle
 from zxmpp.handlers import Route
 from zxmpp.mdp import Worker
+from zxmpp.recording import Recorder
 
 __all__ = ["NotifyingApp", "NotifyingWorker", "ServiceManager"]
 
@@ -86,13 +87,13 @@ class ServiceManager:
 class NotifyingApp(App):
     """An `App` that keeps the service manager informed while it runs."""
 
-    def __init__(self, settings: Any) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Any, recorder: Recorder | None = None) -> None:
+        super().__init__(settings, recorder)
         self._manager = ServiceManager()
 
-    async def run(self) -> None:
+    async def run(self, *, watch: bool = False) -> None:
         with self._manager.watched():
-            await super().run()
+            await super().run(watch=watch)
 
     async def start(self) -> None:
         owner = self.pipeline.owner("service manager")

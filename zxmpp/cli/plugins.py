@@ -17,11 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zxmpp.cli.check import find_safely
 from zxmpp.config import Settings
 from zxmpp.declare import commands_of
 from zxmpp.errors import PluginError
-from zxmpp.loader import GROUP
+from zxmpp.loader import GROUP, find
 from zxmpp.plugin import Plugin
 
 __all__ = ["Row", "rows", "show"]
@@ -59,7 +58,7 @@ def _distribution(entry: EntryPoint) -> str:
 
 def _row(name: str, use: str, origin: str) -> Row:
     try:
-        cls = find_safely(use)
+        cls = find(use)
     except PluginError as error:
         return Row(name, "", origin or use, (), (), str(error))
     commands = tuple(f"{command} ({role})" if role else command

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from zxmpp.commands.face import Face
@@ -104,14 +104,18 @@ class Commands:
         lane: str | None = None, timeout: float | None = None,
     ) -> Command:  # fmt: skip
         """Register `function` as the command `name`; `close` of what comes back removes it."""
+        command = self.make(owner, function, name, role, lane, timeout)
+        self.swap((), [command])
+        return command
+
+    def make(
+        self, owner: Owner, function: Callable[..., Any], name: str, role: str = "",
+        lane: str | None = None, timeout: float | None = None,
+    ) -> Command:  # fmt: skip
+        """A command that is checked and not known yet: `swap` makes it known."""
         if not name or any(char.isspace() for char in name):
             raise PluginError(
                 f"plugin {owner.name}: {name!r} can't be a command's name; use one word"
-            )
-        if (taken := self._by_name.get(name)) is not None:
-            raise PluginError(
-                f"plugin {owner.name}: command {name!r} belongs to plugin {taken.owner.name} "
-                f"already; give it another name with @command({name + '2'!r})"
             )
         if role and role not in self.roles:
             known = ", ".join(self.roles) or "none"
@@ -119,9 +123,22 @@ class Commands:
                 f"plugin {owner.name}: command {name!r} wants the role {role!r}, which the "
                 f"configuration does not have (it has {known}); add it under [roles]"
             )
-        command = Command(self, owner, function, name, role, lane, timeout)
-        self._by_name[name] = command
-        return command
+        return Command(self, owner, function, name, role, lane, timeout)
+
+    def swap(self, old: Collection[Owner], new: Iterable[Command]) -> None:
+        """Put the commands `new` into the place of all that `old` have. PluginError: a name is
+        taken, and nothing changed."""
+        known = {name: known for name, known in self._by_name.items() if known.owner not in old}
+        for command in new:
+            name = command.name
+            if (taken := known.get(name)) is not None:
+                raise PluginError(
+                    f"plugin {command.owner.name}: command {name!r} belongs to plugin "
+                    f"{taken.owner.name} already; give it another name with "
+                    f"@command({name + '2'!r})"
+                )
+            known[name] = command
+        self._by_name = known
 
     def _forget(self, command: Command) -> None:
         if self._by_name.get(command.name) is command:

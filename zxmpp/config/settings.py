@@ -37,7 +37,7 @@ class AppSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     #: DEBUG, INFO, WARNING or ERROR.
     log_level: str = "INFO"
-    #: Seconds that a stop waits for handlers that run.
+    #: Seconds that a stop, or a reload of a plugin, waits for handlers that run.
     drain_seconds: float = 10.0
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ Rules:
   configuration itself.
 - It is handed on as a plain str that nothing here logs or shows. slixmpp logs what it sends and
   receives at DEBUG: a filter on its logger masks SASL exchanges (RFC 6120, 6), the component
-  handshake (XEP-0114) and passwords of rooms and registrations.
+  handshake (XEP-0114) and passwords of rooms (also of invitations, XEP-0249) and registrations.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _SECRET = re.compile(
     r"(<(?:\w+:)?(auth|response|challenge|success|handshake|password)\b[^>]*(?<!/)>)"
     r"[^<]*"
 )
+_ATTRIBUTE = re.compile(r"""(\bpassword=)(?:'[^']*'|"[^"]*")""")
 
 
 def default_secret_env(name: str) -> str:
@@ -86,7 +87,8 @@ def _content(what: str, path: Path, jid: str) -> str:
 
 def mask(text: str) -> str:
     """`text` of the wire with what is secret taken out."""
-    return _SECRET.sub(rf"\1{_MASKED}", text)
+    text = _SECRET.sub(rf"\1{_MASKED}", text)
+    return _ATTRIBUTE.sub(rf"\1'{_MASKED}'", text) if "password=" in text else text
 
 
 class SecretFilter(logging.Filter):

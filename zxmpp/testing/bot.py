@@ -23,6 +23,7 @@ from slixmpp import JID
 from zxmpp.app import App
 from zxmpp.config import PluginSettings, Settings, load, parse
 from zxmpp.plugin import Plugin
+from zxmpp.recording import Recorder
 from zxmpp.streams import Stream, StreamSettings
 from zxmpp.testing.transport import MemoryTransport, feed, start_session
 
@@ -46,6 +47,8 @@ class _MemoryServer:
         self.sent: list[ET.Element] = []
         self.arrived = asyncio.Event()
         self.transport: MemoryTransport | None = None
+        #: The full JID that a client is bound to; empty for its own.
+        self.jid = ""
         self._parser: Any = None
         self._root: Any = None
         self._depth = 0
@@ -60,7 +63,7 @@ class _MemoryServer:
         self._parser = ET.XMLPullParser(("start", "end"))
         self._depth = 0
         self._present.clear()
-        self.transport = start_session(self.xmpp)
+        self.transport = start_session(self.xmpp, self.jid)
         self.transport.on_write = self._written
         self._written("")
         done: asyncio.Future[None] = self.xmpp.loop.create_future()
@@ -149,12 +152,12 @@ class _MemoryServer:
 class _MemoryApp(App):
     """An App whose streams lead to servers in memory."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, recorder: Recorder | None = None) -> None:
+        super().__init__(settings, recorder)
         self.servers: dict[str, _MemoryServer] = {}
 
     def make_stream(self, name: str, settings: StreamSettings) -> Stream:
-        stream = Stream(name, settings, "no secret", self.pipeline.receive, self.pipeline.wants)
+        stream = Stream(name, settings, "no secret", self.sink, self.pipeline.wants)
         self.servers[name] = _MemoryServer(stream)
         return stream
 
@@ -164,7 +167,8 @@ class TestBot:
 
     `settings` is TOML text, a path or `Settings`; its streams lead into memory and need no secret.
     Without any there is one client, ``bot@localhost``. `plugins` are added to it: names as in
-    ``use``, or plugin classes. `timeout` (seconds) bounds each wait.
+    ``use``, or plugin classes. `timeout` (seconds) bounds each wait. A
+    `recorder` sees all that comes in and is sent.
     """
 
     __test__ = False
@@ -175,6 +179,7 @@ class TestBot:
         plugins: Sequence[str | type[Plugin]] | Mapping[str, dict[str, Any]] = (),
         *,
         timeout: float = 10.0,
+        recorder: Recorder | None = None,
     ) -> None:
         if isinstance(settings, Path):
             settings = load(settings)
@@ -198,7 +203,7 @@ class TestBot:
         settings = msgspec.structs.replace(settings, plugins={**settings.plugins, **named})
         self._timeout = timeout
         self._ids = count(1)
-        self.app = _MemoryApp(settings)
+        self.app = _MemoryApp(settings, recorder)
 
     async def __aenter__(self) -> Self:
         try:
