@@ -25,4 +25,13 @@ autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-nitpicky = False
+# A class of zxmpp that a signature names has its place on a page. Backticks mark any name, so they
+# need none; nor do others' classes, type variables, what is private, and inner parts.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:obj", ".*"),
+    ("py:.*", r"(?!zxmpp\.).*"),
+    ("py:.*", r"zxmpp\.(.*\.)?(_\w+|[A-Z])"),
+    ("py:.*", r"zxmpp\.(commands\.(adhoc|words)|modules|testing\.servers\.base)\.\w+"),
+    ("py:.*", r"zxmpp\.(mdp\.(broker\.records|messages)|streams\.(dispatch|matching|turns))\.\w+"),
+]
