@@ -24,8 +24,8 @@ from zxmpp import Call, NoAnswer, Plugin, Progress, Refused, StanzaEvent, comman
 from zxmpp_plugins.usage import parameters
 
 if TYPE_CHECKING:
+    from zxmpp.commands.call import Live
     from zxmpp.mdp.pending import Pending
-    from zxmpp.streams.live import LiveMessage
 
 __all__ = ["CommandSettings", "Workers"]
 
@@ -132,7 +132,9 @@ class Workers(Plugin):
                           f"them.", "resource-constraint", "wait")  # fmt: skip
         pending = self.service(service, sender=call.sender).begin(body, timeout=settings.timeout)
         self._asked.add(place, pending)
-        self._by_address.add(call.event.from_, pending)
+        # Only who is on XMPP can leave.
+        address = call.event.from_ if isinstance(call.event, StanzaEvent) else None
+        self._by_address.add(address, pending)
         try:
             with call.live(settings.edits) as live:
                 live.finish(await self._answer(name, pending, live))
@@ -143,9 +145,9 @@ class Workers(Plugin):
         finally:
             pending.close()
             self._asked.remove(place, pending)
-            self._by_address.remove(call.event.from_, pending)
+            self._by_address.remove(address, pending)
 
-    async def _answer(self, name: str, pending: Pending, live: LiveMessage) -> str:
+    async def _answer(self, name: str, pending: Pending, live: Live) -> str:
         """The whole answer; what there is of it so far is shown meanwhile."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         text, size, progress = "", 0, None

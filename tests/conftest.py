@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -39,6 +40,14 @@ class FakeSource:
     def event(self, *frames: bytes, lane: str = "lane") -> FramesEvent:
         keys = ("frames", ("frames", self.name))
         return FramesEvent(self, keys, self.name, lane, list(frames), [])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Bots of tests, those in processes too, put their control sockets here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+        yield
 
 
 @pytest.fixture

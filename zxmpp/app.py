@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from zxmpp.commands import AdhocFace, ChatFace, Commands
+from zxmpp.commands import AdhocFace, ChatFace, Commands, LocalFace, ServiceFace
 from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
@@ -99,6 +99,7 @@ class App:
         self.streams: dict[str, BaseStream] = {}
         self.sockets: dict[str, SocketSource] = {}
         self._services: Services | None = None
+        self._local: LocalFace | None = None
         self._source = _AppSource()
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
@@ -194,11 +195,17 @@ class App:
             raise ClosedError("this app was started already; make a new one")
         self._started = True
         try:
+            # First: it finds out whether this bot runs already.
+            control = self.settings.app.control
+            self._local = LocalFace.open(self.commands, control, self.path, self.open_socket)
             for name, socket_settings in self.settings.sockets.items():
                 self.open_socket(name, socket_settings)
             if (broker := self.settings.broker) is not None:
                 source = self.open_socket(BROKER, broker.socket)
                 self._services = Services(broker.options, source, self.pipeline)
+                if self.settings.commands.services:
+                    limit = broker.socket.max_message_bytes
+                    ServiceFace(self.commands, self._services.driver, limit)
                 if self._recorder is not None:
                     self._recorder.watch_services(self._services)
             for name, stream_settings in self.settings.streams.items():
@@ -265,6 +272,8 @@ class App:
             await asyncio.gather(*flushed, return_exceptions=True)
         for name in list(self.sockets):
             self.close_socket(name)
+        if self._local is not None:
+            self._local.close()
         await self.pipeline.close()
         log.info("stopped")
 

@@ -340,11 +340,23 @@ def worker(
 
 @cli.command()
 def call(
-    service: Annotated[str, typer.Argument(help="The service, as mmi.services.")],
-    connect: Connect,
-    body: Annotated[
+    service: Annotated[
         str | None,
-        typer.Argument(help="The request; - or none: stdin, if that is no terminal."),
+        typer.Argument(metavar="NAME", help="The service, as mmi.services; a bot's command."),
+    ] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BODY | ARGS...]",
+            help="The request; - or none: stdin, if that is no terminal. Of a command its words.",
+        ),
+    ] = None,
+    connect: Annotated[
+        str, typer.Option(help="A broker's address, for example tcp://127.0.0.1:5555.")
+    ] = "",
+    bot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A running bot's TOML file: call a command of it."),
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.001, metavar="S", help="Seconds for the whole answer.")
@@ -354,26 +366,55 @@ def call(
         bool, typer.Option("--raw", help="Write the bytes as they are, on a terminal, too.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="The answer is JSON: check it and lay it out.")
+        bool,
+        typer.Option(
+            "--json",
+            help="The answer is JSON: check it and lay it out. With --bot: "
+            "write what the command says as JSON, an object a line.",
+        ),
     ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="With --bot: write a file there."),
+    ] = None,
     option: Options = None,
     verbose: Verbose = False,
 ) -> None:
-    """Ask a service and print its answer. Frames are lines; progress goes to stderr.
+    """Ask a service of a broker, or call a command of a running bot, and print the answer.
 
-    Exit status: 0 answered; 1 no answer; 2 an argument is wrong.
+    zxmpp call SERVICE --connect ADDRESS [BODY]: frames are lines; progress goes to stderr.
+
+    zxmpp call --bot bot.toml NAME [ARGS...]: as the user that runs the bot; without NAME, what
+    commands there are. Put -- before arguments that begin with a dash.
+
+    Exit status: 0 answered; 1 no answer, refused, or no such bot; 2 an argument is wrong.
     """
-    from zxmpp.cli.call import ask, check_service, read_body
     from zxmpp.cli.logs import level_of, set_up_logging
-    from zxmpp.cli.worker import read_options
 
     set_up_logging(level_of(False, verbose, "WARNING"))
-    if raw and as_json:
-        raise ConfigError("--raw and --json contradict each other; choose one")
-    check_service(service)
-    table, settings = read_options(connect, option or [])
+    words = arguments or []
+    if bool(connect) == (bot is not None):
+        raise ConfigError("name a broker's address with --connect, or a bot's file with --bot")
     try:
-        data = read_body(body, settings.max_message_bytes)
+        if bot is not None:
+            from zxmpp.cli.control import call_bot
+
+            if raw or option or mdp is not Mdp.V02:
+                raise ConfigError("--raw, --mdp and --option are for a service, not for --bot")
+            asyncio.run(
+                call_bot(bot, service or "", words, timeout, as_json=as_json, output=output)
+            )
+            return
+        from zxmpp.cli.call import ask, check_service, read_body
+        from zxmpp.cli.worker import read_options
+
+        if raw and as_json:
+            raise ConfigError("--raw and --json contradict each other; choose one")
+        if service is None or len(words) > 1 or output is not None:
+            raise ConfigError("a service is asked as in: zxmpp call NAME BODY --connect ADDRESS")
+        check_service(service)
+        table, settings = read_options(connect, option or [])
+        data = read_body(words[0] if words else None, settings.max_message_bytes)
         asyncio.run(
             ask(service, data, connect, timeout, mdp.value, table, raw=raw, as_json=as_json)
         )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from slixmpp.xmlstream import StanzaBase
 
-from zxmpp.commands.call import Call
+from zxmpp.commands.call import Call, Live
 from zxmpp.commands.face import Face
 from zxmpp.commands.parameters import Parameter
 from zxmpp.commands.questions import Question
@@ -35,7 +35,7 @@ from zxmpp.handlers import Route
 
 if TYPE_CHECKING:
     from zxmpp.commands.signature import Bound
-    from zxmpp.streams.live import Edits, LiveMessage
+    from zxmpp.streams.live import Edits
 
 __all__ = ["ChatFace"]
 
@@ -76,7 +76,7 @@ class ChatCall(Call):
 
     async def _replies(self, result: Any) -> AsyncGenerator[Any, None]:
         """What is to be sent, one after another; files are sent on the way."""
-        live: LiveMessage | None = None
+        live: Live | None = None
         with ExitStack() as stack:
             async with aclosing(self.pieces(result)) as pieces:
                 async for piece in pieces:
@@ -100,8 +100,8 @@ class ChatCall(Call):
             raise TypeError("a file takes its time: yield it, or return it")
         self.event.source.answer(self.event, _shown(piece))
 
-    def live(self, edits: Edits = "auto") -> LiveMessage:
-        live: LiveMessage = self.event.source.live(self.event, edits)
+    def live(self, edits: Edits = "auto") -> Live:
+        live: Live = self.event.source.live(self.event, edits)
         return live
 
     def react(self, *emojis: str) -> None:
