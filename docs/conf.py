@@ -33,5 +33,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!zxmpp\.).*"),
     ("py:.*", r"zxmpp\.(.*\.)?(_\w+|[A-Z])"),
     ("py:.*", r"zxmpp\.(commands\.(adhoc|words)|modules|testing\.servers\.base)\.\w+"),
-    ("py:.*", r"zxmpp\.(mdp\.(broker\.(records|errands)|messages)|streams\.(dispatch|matching|turns))\.\w+"),
+    (
+        "py:.*",
+        r"zxmpp\.(mdp\.(broker\.(records|errands)|messages)|streams\.(dispatch|matching|turns))\.\w+",
+    ),
 ]
