@@ -35,6 +35,6 @@ nitpick_ignore_regex = [
     ("py:.*", r"zxmpp\.(commands\.(adhoc|words)|modules|testing\.servers\.base)\.\w+"),
     (
         "py:.*",
-        r"zxmpp\.(mdp\.(broker\.(records|errands)|messages)|streams\.(dispatch|matching|turns))\.\w+",
+        r"zxmpp\.(mdp\.(broker\.(records|errands)|messages)|streams\.(dispatch|matching|reply|source|turns))\.\w+",
     ),
 ]

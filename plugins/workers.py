@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 import codecs
-import inspect
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from zxmpp import Call, NoAnswer, Plugin, Progress, Refused, StanzaEvent, command, on
+from zxmpp_plugins import usage
 from zxmpp_plugins.usage import parameters
 
 if TYPE_CHECKING:
@@ -103,24 +103,15 @@ class Workers(Plugin):
 
     def _command(self, name: str, settings: CommandSettings) -> Callable[..., Any]:
         service = settings.service or name
-        named = parameters(settings.usage)
 
-        async def run(call_: Call, *args: Any, **rest: Any) -> None:
+        async def run(call: Call, given: dict[str, Any]) -> None:
             if settings.body == "text":
-                body: Any = call_.text
+                body: Any = call.text
             else:
-                given = dict(zip((each.name for each in named), args, strict=False)) | rest
                 body = [msgspec.json.encode(given, enc_hook=str)]
-            await self._ask(call_, name, service, body, settings)
+            await self._ask(call, name, service, body, settings)
 
-        run.__doc__ = settings.help
-        # A name that none of the arguments has: it is longer than each.
-        own = "call_" + "_".join(each.name for each in named)
-        call = inspect.Parameter(own, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Call)
-        # The usage in the configuration is the signature that commands are made from.
-        run.__signature__ = inspect.Signature([call, *named])  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in (call, *named)}
-        return run
+        return usage.command(run, parameters(settings.usage), settings.help)
 
     async def _ask(
         self, call: Call, name: str, service: str, body: Any, settings: CommandSettings

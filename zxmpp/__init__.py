@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     )
     from zxmpp.mdp.errors import BadAnswer, NoAnswer, NoAnswerInTime
     from zxmpp.plugin import NoConfig, Plugin
+    from zxmpp.streams.reading import Invitation, Reaction, own_words, receipt_of, reference_of
+    from zxmpp.streams.styling import block, plain, quote
 
 __all__ = [
     "HANDLED",
@@ -53,6 +55,7 @@ __all__ = [
     "Form",
     "FramesEvent",
     "Image",
+    "Invitation",
     "Lifecycle",
     "LifecycleEvent",
     "NoAnswer",
@@ -61,6 +64,7 @@ __all__ = [
     "Plugin",
     "PluginError",
     "Progress",
+    "Reaction",
     "Refused",
     "Settings",
     "SocketError",
@@ -72,10 +76,16 @@ __all__ = [
     "UserError",
     "ZxmppError",
     "attach",
+    "block",
     "command",
     "every",
     "load",
     "on",
+    "own_words",
+    "plain",
+    "quote",
+    "receipt_of",
+    "reference_of",
 ]
 
 #: Where the public names are made; `errors` and `event` have what is not listed.
@@ -87,18 +97,26 @@ _HOMES = {
     "File": "commands.results",
     "Form": "commands.results",
     "Image": "commands.results",
+    "Invitation": "streams.reading",
     "Progress": "commands.results",
     "Table": "commands.results",
     "NoAnswer": "mdp.errors",
     "NoAnswerInTime": "mdp.errors",
     "NoConfig": "plugin",
     "Plugin": "plugin",
+    "Reaction": "streams.reading",
     "Settings": "config",
     "attach": "app",
+    "block": "streams.styling",
     "command": "declare",
     "every": "declare",
     "load": "config",
     "on": "declare",
+    "own_words": "streams.reading",
+    "plain": "streams.styling",
+    "quote": "streams.styling",
+    "receipt_of": "streams.reading",
+    "reference_of": "streams.reading",
 }
 
 

@@ -23,6 +23,7 @@ from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, Str
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.guards import Dedupe, RateLimit, judge_marks
 from zxmpp.handlers import Runner
+from zxmpp.invitations import Invitations
 from zxmpp.loader import Loader
 from zxmpp.pipeline import Pipeline
 from zxmpp.recording import OwnedRunner, Recorder
@@ -95,6 +96,12 @@ class App:
         self.commands = Commands(self.pipeline, self.settings.commands.prefix, self.settings.roles)
         ChatFace(self.commands, self.settings.commands.bare)
         self._adhoc = AdhocFace(self.commands) if self.settings.commands.adhoc else None
+        if role := self.settings.commands.invitations:
+            if role not in self.commands.roles:
+                raise ConfigError(
+                    f"[commands] invitations: there is no role {role!r}; add it under [roles]"
+                )
+            Invitations(self.pipeline, self.commands.roles, role, self.stream)
         self.plugins = Loader(self)
         self.streams: dict[str, BaseStream] = {}
         self.sockets: dict[str, SocketSource] = {}

@@ -62,10 +62,12 @@ class Decorators(Index):
 
     def rows(self, about: Any) -> list[tuple[str, ...]]:
         ours = {f"on.{name}": getattr(on, name) for name in vars(on) if not name.startswith("_")}
+        meanings = {f"on.{name}": text for name, text in meanings_of(on).items()}
         return [
-            (f"`@{name}`", self.takes(function), first_paragraph(function.__doc__))
+            (f"`@{name}`", self.takes(function),
+             meanings.get(name) or first_paragraph(function.__doc__))
             for name, function in {"command": command, **ours, "every": every}.items()
-        ]
+        ]  # fmt: skip
 
     @staticmethod
     def takes(function: Any) -> str:

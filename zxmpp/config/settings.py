@@ -97,6 +97,8 @@ class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
     services: bool = True
     #: Whether clients can call commands by their menus and forms (XEP-0050).
     adhoc: bool = True
+    #: The role whose members may invite the bot into rooms. Empty: nobody may.
+    invitations: str = ""
 
     def __post_init__(self) -> None:
         if not self.prefix or any(char.isspace() for char in self.prefix):
