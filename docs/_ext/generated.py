@@ -72,6 +72,7 @@ class Table(SphinxDirective):
         return named(self.arguments[0])
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # the code may have changed when the page has not
         box = nodes.container()
         self.fill(box, self.head, self.rows(self.about()))
         return list(box.children)

@@ -170,6 +170,7 @@ class Cli(Index):
     head = ("argument, option", "default", "meaning")
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
         group: Any = typer.main.get_command(cli)
         return [self.section(name, each) for name, each in self.commands("zxmpp", group)]
 
