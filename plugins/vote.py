@@ -22,6 +22,7 @@ from zxmpp import (
     Image,
     Plugin,
     PluginError,
+    Reaction,
     Refused,
     StanzaEvent,
     Table,
@@ -35,8 +36,6 @@ from zxmpp_plugins.places import identity, place_of
 from zxmpp_plugins.polls import KEYS, Poll
 
 __all__ = ["Vote", "VoteConfig"]
-
-_REACTIONS = "{urn:xmpp:reactions:0}reactions"
 
 
 class VoteConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,14 +62,6 @@ class VoteConfig(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{key} must be above 0")
         if not 2 <= self.max_options <= len(KEYS):
             raise ValueError(f"max_options is a number from 2 to {len(KEYS)}")
-
-
-class _HasReactions:
-    """Matches what has reactions."""
-
-    @staticmethod
-    def match(stanza: Any) -> bool:
-        return stanza.xml.find(_REACTIONS) is not None
 
 
 class Vote(Plugin):
@@ -209,15 +200,15 @@ class Vote(Plugin):
         if poll is not None and not poll.reference and event.body.endswith(self._asked(poll)):
             poll.reference = event.stanza_id or str(event.stanza.xml.get("id", ""))
 
-    @on.stanza(_HasReactions())
+    @on.reaction
     def reacted(self, event: StanzaEvent) -> None:
         """Count a reaction; who takes it back has not voted."""
         poll = self._polls.get((event.source.name, event.room))
-        reactions = event.stanza.xml.find(_REACTIONS)
-        if poll is None or not poll.reference or reactions.get("id") != poll.reference:
+        reaction = Reaction.of(event)
+        if poll is None or not poll.reference or reaction.id != poll.reference:
             return
         voter = identity(event.sender, event.room, event.occupant_id)
-        option = poll.option_of([child.text or "" for child in reactions])
+        option = poll.option_of(reaction.emojis)
         if option is None:
             poll.votes.pop(voter, None)
         else:

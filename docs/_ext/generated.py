@@ -18,6 +18,7 @@ import msgspec
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
@@ -32,17 +33,27 @@ def named(dotted: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def meanings_of(cls: Any) -> dict[str, str]:
+class Meanings(dict[str, str]):
+    """``#:`` comments by attribute; one that is missing is an error of the build."""
+
+    def __init__(self, of: str) -> None:
+        self.of = of
+
+    def __missing__(self, name: str) -> str:
+        raise ExtensionError(f"{self.of}.{name} has no meaning: write a #: comment above it")
+
+
+def meanings_of(cls: Any) -> Meanings:
     """The ``#:`` comments of a class and of those that it extends, by attribute."""
-    found = {}
+    found = Meanings(f"{cls.__module__}.{cls.__name__}")
     for base in reversed(cls.__mro__):
         if base.__module__.startswith("zxmpp"):
             comments = ModuleAnalyzer.for_module(base.__module__).find_attr_docs()
-            found |= {
-                attr: " ".join(text).strip()
+            found.update(
+                (attr, " ".join(text).strip())
                 for (of, attr), text in comments.items()
                 if of == base.__name__
-            }
+            )
     return found
 
 

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.docs.test_samples import PAGES, ROOT, name_of
+from zxmpp import event
 from zxmpp.testing import TestBot
 
 DOCS = ROOT / "docs"
@@ -129,3 +130,19 @@ def test_examples_that_pages_name_exist() -> None:
     for page in PAGES:
         for path in re.findall(r"`(examples/[\w./-]+)`", page.read_text()):
             assert (ROOT / path).exists(), f"{name_of(page)}: {path}"
+
+
+def test_every_event_has_its_fields_listed() -> None:
+    page = (DOCS / "reference" / "events.md").read_text()
+    for cls in event.Event.__subclasses__():
+        if cls.__name__ in event.__all__:
+            assert f"```{{fields}} zxmpp.event.{cls.__name__}\n" in page, cls.__name__
+            assert f"| [`{cls.__name__}`]" in page, cls.__name__
+
+
+def test_the_layout_names_every_module() -> None:
+    page = (DOCS / "architecture.md").read_text()
+    layout = page.split("## Layout")[1].split("## An arrival")[0]
+    for path in (ROOT / "zxmpp").iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").exists():
+            assert path.name in layout, path.name
