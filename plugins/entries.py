@@ -26,6 +26,9 @@ __all__ = ["MAX_ENTRIES", "Entry", "parse"]
 
 #: Of one feed, the first ones.
 MAX_ENTRIES = 200
+#: A feed that has more is not looked at.
+MAX_ITEMS = 5000
+MAX_DEPTH = 100
 MAX_TEXT = 300
 MAX_LINK = 1000
 
@@ -42,6 +45,10 @@ _CODECS = re.compile(
 )
 #: What may stand before the root element, and be left out: also the name of a DTD, but no DTD.
 _PROLOG = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[<>]{0,500}>)*", re.DOTALL)
+#: A section of text, or a tag.
+_MARKS = re.compile(
+    r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<(/?)([A-Za-z_][^\s<>/]*+)([^<>]*+)>", re.DOTALL
+)
 _TAG = re.compile(
     r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|<[/!?A-Za-z][^<>]*>", re.DOTALL | re.IGNORECASE
 )
@@ -65,6 +72,7 @@ def parse(data: bytes, content_type: str, url: str) -> list[Entry]:
     root = text[_match_end(text) :]
     if not re.match(r"<[A-Za-z_]", root):
         raise Bad("bad-feed", "it is no feed in XML, or has a DTD of its own")
+    _bounded(root)
     whole = io.BytesIO(b'<?xml version="1.0" encoding="utf-8"?>' + root.encode("utf-8", "replace"))
     headers = {"content-type": "application/xml; charset=utf-8"}
     found = feedparser.parse(
@@ -80,6 +88,21 @@ def parse(data: bytes, content_type: str, url: str) -> list[Entry]:
         order = sorted(range(len(entries)), key=lambda at: tuple(dates[at]), reverse=True)
         entries = [entries[at] for at in order]
     return [_entry(entry, url) for entry in entries]
+
+
+def _bounded(root: str) -> None:
+    """See that the parser, whose time grows with the square of the depth, has little to do."""
+    depth = items = 0
+    for found in _MARKS.finditer(root):
+        closing, name, rest = found.groups()
+        if closing:
+            depth -= 1
+        elif name:
+            depth += not rest.endswith("/")
+            items += name in ("item", "entry")
+        if depth > MAX_DEPTH or items > MAX_ITEMS:
+            raise Bad("bad-feed", f"it has more than {MAX_DEPTH} elements in each other, or more "
+                      f"than {MAX_ITEMS} entries")  # fmt: skip
 
 
 def _match_end(text: str) -> int:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import datetime
 import inspect
 import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from slixmpp.jid import JID
 
-__all__ = ["TYPES", "parameters"]
+from zxmpp import Call
+
+__all__ = ["TYPES", "command", "parameters"]
 
 #: What may stand behind the colon.
 TYPES: dict[str, type] = {
@@ -58,3 +62,23 @@ def _parameter(item: re.Match[str]) -> inspect.Parameter:
         default=default,
         annotation=annotation,
     )
+
+
+def command(
+    run: Callable[[Call, dict[str, Any]], Awaitable[Any]], named: Sequence[inspect.Parameter],
+    help: str = "",
+) -> Callable[..., Any]:  # fmt: skip
+    """A command's function whose signature is `named`. It calls `run` with the call and the
+    arguments by name."""
+
+    async def called(call_: Call, *args: Any, **rest: Any) -> Any:
+        return await run(call_, dict(zip((each.name for each in named), args, strict=False)) | rest)
+
+    called.__doc__ = help
+    # A name that none of the arguments has: it is longer than each.
+    own = "call_" + "_".join(each.name for each in named)
+    call = inspect.Parameter(own, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Call)
+    # The usage in the configuration is the signature that commands are made from.
+    called.__signature__ = inspect.Signature([call, *named])  # type: ignore[attr-defined]
+    called.__annotations__ = {each.name: each.annotation for each in (call, *named)}
+    return called

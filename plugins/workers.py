@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 import codecs
-import inspect
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,11 +20,12 @@ import msgspec
 from msgspec import Struct
 
 from zxmpp import Call, NoAnswer, Plugin, Progress, Refused, StanzaEvent, command, on
+from zxmpp_plugins import usage
 from zxmpp_plugins.usage import parameters
 
 if TYPE_CHECKING:
+    from zxmpp.commands.call import Live
     from zxmpp.mdp.pending import Pending
-    from zxmpp.streams.live import LiveMessage
 
 __all__ = ["CommandSettings", "Workers"]
 
@@ -62,6 +62,7 @@ class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class WorkersConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """``[plugins.workers]``"""
 
+    #: The commands, one table each.
     commands: dict[str, CommandSettings] = {}
     #: The largest answer to a command, in bytes.
     max_answer_bytes: int = 65_536
@@ -102,24 +103,15 @@ class Workers(Plugin):
 
     def _command(self, name: str, settings: CommandSettings) -> Callable[..., Any]:
         service = settings.service or name
-        named = parameters(settings.usage)
 
-        async def run(call_: Call, *args: Any, **rest: Any) -> None:
+        async def run(call: Call, given: dict[str, Any]) -> None:
             if settings.body == "text":
-                body: Any = call_.text
+                body: Any = call.text
             else:
-                given = dict(zip((each.name for each in named), args, strict=False)) | rest
                 body = [msgspec.json.encode(given, enc_hook=str)]
-            await self._ask(call_, name, service, body, settings)
+            await self._ask(call, name, service, body, settings)
 
-        run.__doc__ = settings.help
-        # A name that none of the arguments has: it is longer than each.
-        own = "call_" + "_".join(each.name for each in named)
-        call = inspect.Parameter(own, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Call)
-        # The usage in the configuration is the signature that commands are made from.
-        run.__signature__ = inspect.Signature([call, *named])  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in (call, *named)}
-        return run
+        return usage.command(run, parameters(settings.usage), settings.help)
 
     async def _ask(
         self, call: Call, name: str, service: str, body: Any, settings: CommandSettings
@@ -131,7 +123,9 @@ class Workers(Plugin):
                           f"them.", "resource-constraint", "wait")  # fmt: skip
         pending = self.service(service, sender=call.sender).begin(body, timeout=settings.timeout)
         self._asked.add(place, pending)
-        self._by_address.add(call.event.from_, pending)
+        # Only who is on XMPP can leave.
+        address = call.event.from_ if isinstance(call.event, StanzaEvent) else None
+        self._by_address.add(address, pending)
         try:
             with call.live(settings.edits) as live:
                 live.finish(await self._answer(name, pending, live))
@@ -142,9 +136,9 @@ class Workers(Plugin):
         finally:
             pending.close()
             self._asked.remove(place, pending)
-            self._by_address.remove(call.event.from_, pending)
+            self._by_address.remove(address, pending)
 
-    async def _answer(self, name: str, pending: Pending, live: LiveMessage) -> str:
+    async def _answer(self, name: str, pending: Pending, live: Live) -> str:
         """The whole answer; what there is of it so far is shown meanwhile."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         text, size, progress = "", 0, None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from zxmpp.event import Event, Failure, FramesEvent
 from zxmpp.pipeline import Pipeline
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background so, and programs that tests start would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class FakeSource:
@@ -39,6 +45,14 @@ class FakeSource:
     def event(self, *frames: bytes, lane: str = "lane") -> FramesEvent:
         keys = ("frames", ("frames", self.name))
         return FramesEvent(self, keys, self.name, lane, list(frames), [])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Bots of tests, those in processes too, put their control sockets here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+        yield
 
 
 @pytest.fixture

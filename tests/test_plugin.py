@@ -10,10 +10,24 @@ from typing import Any, ClassVar
 import pytest
 from msgspec import Struct
 
-from zxmpp import App, Call, FramesEvent, LifecycleEvent, Plugin, command, every, on
+from zxmpp import (
+    App,
+    Call,
+    FramesEvent,
+    LifecycleEvent,
+    Plugin,
+    Reaction,
+    StanzaEvent,
+    StreamError,
+    command,
+    every,
+    on,
+)
 from zxmpp.config import PluginSettings
 from zxmpp.errors import ConfigError, PluginError
 from zxmpp.loader import find
+from zxmpp.testing import TestBot
+from zxmpp.testing.bot import body_of
 
 EVENTS: list[str] = []
 
@@ -325,3 +339,42 @@ async def test_a_timer_survives_a_cancellation_from_within(app: App) -> None:
     await app.plugins.load("awaits", Awaits)
     async with asyncio.timeout(5):
         await enough.wait()
+
+
+async def test_what_is_said_has_an_id_and_goes_back_on_its_stream() -> None:
+    class Talker(Plugin):
+        async def start(self) -> None:
+            self.ids: list[str] = []
+            self.reactions: list[Reaction] = []
+
+        @on.message
+        async def talk(self, event: StanzaEvent) -> None:
+            self.ids.append(self.say(event.from_, "yes", reply_to=event))
+            self.ids.append(self.react(event, "👍"))
+            with pytest.raises(StreamError, match="can't send a file"):
+                await self.send_file(event.from_, b"", "a.txt", stream=event.source.name)
+
+        @on.reaction
+        def reacted(self, event: StanzaEvent) -> None:
+            self.reactions.append(Reaction.of(event))
+
+    streams = "\n".join(
+        f"[streams.{name}]\njid = '{name}@localhost'\nupload_service = 'localhost'"
+        for name in ("one", "two")
+    )
+    async with TestBot(streams, plugins=[Talker]) as bot:
+        sent = await bot.hears(
+            "<message from='alice@localhost/x' to='two@localhost/test' type='chat' id='m'>"
+            "<body>hi</body></message>",
+            stream="two",
+        )
+        talker = bot.app.plugins.get("talker")
+        assert [stanza.get("id") for stanza in sent] == talker.ids
+        assert body_of(sent[0]) == "> hi\nyes"
+        await bot.hears(
+            "<message from='alice@localhost/x' to='two@localhost/test' type='chat' id='n'>"
+            "<reactions xmlns='urn:xmpp:reactions:0' id='m'><reaction>🎉</reaction></reactions>"
+            "</message>",
+            stream="two",
+        )
+        assert talker.reactions == [Reaction("m", ("🎉",))]

@@ -93,7 +93,7 @@ async def test_only_what_changed(app: App) -> None:
     ]
     assert app.plugins.get("echo") is echo
     assert app.socket("a") is kept
-    assert list(app.sockets) == ["a", "c"]
+    assert list(app.sockets) == ["@local", "a", "c"]
     assert app.commands.roles.holds(Who("bob@localhost"), "admin")
     assert not app.commands.roles.holds(Who("alice@localhost"), "admin")
 

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zxmpp.app import App, attach
+    from zxmpp.app import App
+    from zxmpp.attached import attach
     from zxmpp.commands import Call
     from zxmpp.commands.results import Confirm, File, Form, Image, Progress, Table
     from zxmpp.config import Settings, load
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     )
     from zxmpp.mdp.errors import BadAnswer, NoAnswer, NoAnswerInTime
     from zxmpp.plugin import NoConfig, Plugin
+    from zxmpp.streams.reading import Invitation, Reaction, own_words, receipt_of, reference_of
+    from zxmpp.streams.styling import block, plain, quote
 
 __all__ = [
     "HANDLED",
@@ -57,6 +60,7 @@ __all__ = [
     "Form",
     "FramesEvent",
     "Image",
+    "Invitation",
     "Lifecycle",
     "LifecycleEvent",
     "NoAnswer",
@@ -65,6 +69,7 @@ __all__ = [
     "Plugin",
     "PluginError",
     "Progress",
+    "Reaction",
     "Refused",
     "RequestEvent",
     "Settings",
@@ -78,10 +83,16 @@ __all__ = [
     "UserError",
     "ZxmppError",
     "attach",
+    "block",
     "command",
     "every",
     "load",
     "on",
+    "own_words",
+    "plain",
+    "quote",
+    "receipt_of",
+    "reference_of",
 ]
 
 #: Where the public names are made; `errors` and `event` have what is not listed.
@@ -93,18 +104,26 @@ _HOMES = {
     "File": "commands.results",
     "Form": "commands.results",
     "Image": "commands.results",
+    "Invitation": "streams.reading",
     "Progress": "commands.results",
     "Table": "commands.results",
     "NoAnswer": "mdp.errors",
     "NoAnswerInTime": "mdp.errors",
     "NoConfig": "plugin",
     "Plugin": "plugin",
+    "Reaction": "streams.reading",
     "Settings": "config",
-    "attach": "app",
+    "attach": "attached",
+    "block": "streams.styling",
     "command": "declare",
     "every": "declare",
     "load": "config",
     "on": "declare",
+    "own_words": "streams.reading",
+    "plain": "streams.styling",
+    "quote": "streams.styling",
+    "receipt_of": "streams.reading",
+    "reference_of": "streams.reading",
 }
 
 

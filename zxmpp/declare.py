@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from zxmpp.event import FramesEvent, LifecycleEvent, RequestEvent, StanzaEvent
 
@@ -52,6 +52,25 @@ def _all(*tests: Callable[[Any], bool] | None) -> Callable[[Any], bool] | None:
     return lambda event: all(test(event) for test in wanted)
 
 
+class _Messages:
+    """Decorates with what handlers of one special kind of message want."""
+
+    def __init__(self, kind: str) -> None:
+        self._key = ("message", kind)
+
+    @overload
+    def __call__(self, function: F, /) -> F: ...
+    @overload
+    def __call__(
+        self, /, *, where: Callable[[StanzaEvent], bool] | None = None, lane: str | None = None,
+        timeout: float | None = None, accept: Iterable[str] = (),
+    ) -> Wants: ...  # fmt: skip
+    def __call__(self, function: Any = None, /, *, where: Any = None, lane: str | None = None,
+                 timeout: float | None = None, accept: Iterable[str] = ()) -> Any:  # fmt: skip
+        wants = Wants((self._key,), where, b"", lane, timeout, tuple(accept))
+        return wants if function is None else wants(function)
+
+
 class on:  # noqa: N801  (reads as a decorator: @on.message)
     """What a handler wants. Common options of all:
 
@@ -76,6 +95,13 @@ class on:  # noqa: N801  (reads as a decorator: @on.message)
         """Messages with a body that are no errors (RFC 6121, 5.2.2), 1:1 and from rooms."""
         wants = Wants(("message",), where, b"", lane, timeout, tuple(accept))
         return wants if function is None else wants(function)
+
+    #: Reactions to a message (XEP-0444): ``Reaction.of(event)`` says which and to what.
+    reaction: Final = _Messages("reaction")
+    #: Invitations to a room (XEP-0045, XEP-0249): ``Invitation.of(event)`` says to which, and who.
+    invitation: Final = _Messages("invitation")
+    #: Receipts of what was sent with ``receipt=True`` (XEP-0184): see `receipt_of`.
+    receipt: Final = _Messages("receipt")
 
     @overload
     @staticmethod

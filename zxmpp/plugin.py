@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from msgspec import Struct
@@ -21,6 +22,7 @@ from msgspec import Struct
 from zxmpp.commands import Command
 from zxmpp.declare import Wants, commands_of
 from zxmpp.errors import PluginError, SocketError
+from zxmpp.event import StanzaEvent
 from zxmpp.handlers import OWNER, Phase, Route
 from zxmpp.handles import Handle, Inlet, Owned, Resumed, SocketHandle, Ticker
 from zxmpp.sockets import SocketSettings
@@ -216,9 +218,23 @@ class Plugin:
         the configuration has no ``[broker]``."""
         return self.app.services.service(name, sender)
 
-    def say(self, to: str, body: str, *, stream: str = "") -> None:
-        """Send a message to a JID, or to a room that the stream is in."""
-        self.app.stream(stream).say(to, body)
+    def say(self, to: str, body: str, *, stream: str = "", **more: Any) -> str:
+        """Send a message to a JID, or to a room that the stream is in; returns its id. `more` are
+        the keywords of `BaseStream.say`: ``reply_to``, ``correct``, ``receipt``, ..."""
+        if not stream and isinstance(question := more.get("reply_to"), StanzaEvent):
+            stream = question.source.name
+        return self.app.stream(stream).say(to, body, **more)
+
+    def react(self, event: StanzaEvent, *emojis: str) -> str:
+        """React to a message with `emojis`, instead of earlier ones; see `BaseStream.react`."""
+        return self.app.stream(event.source.name).react(event, *emojis)
+
+    async def send_file(
+        self, to: str, data: bytes | Path, name: str, media_type: str = "", body: str = "", *,
+        stream: str = "",
+    ) -> str:  # fmt: skip
+        """Upload a file and send its URL; see `BaseStream.send_file`. StreamError says why not."""
+        return await self.app.stream(stream).send_file(to, data, name, media_type, body)
 
     def feed(self, event: Event) -> bool:
         """Let `event`, of a source of the plugin's own (see `zxmpp.Source`), flow through the

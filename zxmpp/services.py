@@ -31,10 +31,11 @@ class Services(Caller):
     """The broker of an app, behind the open socket `source`."""
 
     def __init__(self, options: BrokerOptions, source: SocketSource, pipeline: Pipeline) -> None:
-        self._driver = Driver(options, source.name, source.socket.send)
+        #: The broker on this loop; commands are served through it.
+        self.driver = Driver(options, source.name, source.socket.send)
         self._pipeline = pipeline
         self.source = source
-        self.broker = self._driver.broker
+        self.broker = self.driver.broker
         self._owner: Owner = pipeline.owner("services")
         name = source.name
         gone = ("lifecycle", str(Lifecycle.DISCONNECTED))
@@ -55,14 +56,14 @@ class Services(Caller):
         return self.source.bound
 
     def _receive(self, events: Sequence[FramesEvent]) -> None:
-        receive = self._driver.receive
+        receive = self.driver.receive
         for event in events:
             envelope = event.envelope
             receive(envelope[0], event.frames, len(envelope) > 1)
-        self._driver.flush()
+        self.driver.flush()
 
     def _broke(self, event: LifecycleEvent) -> None:
-        self._driver.connection_broke()
+        self.driver.connection_broke()
 
     def begin(
         self, service: str, body: list[bytes], timeout: float, trace: str, sender: str | None = None
@@ -70,7 +71,7 @@ class Services(Caller):
         if sender is None:
             event = CURRENT.get()
             sender = "" if event is None else event.sender
-        return self._driver.ask(service, body, timeout, sender=sender, trace=trace)
+        return self.driver.ask(service, body, timeout, sender=sender, trace=trace)
 
     def service(self, name: str, sender: str | None = None) -> Service:
         """One service, to be asked on behalf of `sender`: by default whoever the running handler
@@ -85,7 +86,7 @@ class Services(Caller):
 
     async def close(self) -> None:
         """Workers are told to disconnect, requests end by name."""
-        self._driver.close()
+        self.driver.close()
         for route in self._routes:
             route.close()
         await self._pipeline.release(self._owner)

@@ -127,6 +127,9 @@ class Terminal:
     async def shows(self, text: str) -> None:
         await until(lambda: text.encode() in self.shown, f"{text!r} on {self.shown!r}")
 
+    def types(self, line: str) -> None:
+        os.write(self._fd, line.encode() + b"\n")
+
     async def ends(self, number: signal.Signals | None = None) -> int:
         """Its exit status; after `number` if that is given."""
         if number is not None:

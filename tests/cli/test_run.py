@@ -151,7 +151,7 @@ def test_a_wrong_configuration_ends_it_with_2(zxmpp: Zxmpp, tmp_path: Path) -> N
     done = zxmpp("run")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "bot.toml:2: [app] has no key 'x'; it knows log_level, drain_seconds",
+        "bot.toml:2: [app] has no key 'x'; it knows log_level, drain_seconds, control",
         (
             "bot.toml:3: [plugins.ehco] no plugin 'ehco' is installed; did you mean 'echo'? A "
             'plugin of your own is named as use = "module:Class"'

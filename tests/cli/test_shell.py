@@ -38,7 +38,7 @@ class Tell(Plugin):
     @command
     def bell(self) -> str:
         """Ring."""
-        return "ding \\x9b2J dong"
+        return "ding \\x9b2J \\u202edong"
 '''
 
 
@@ -67,7 +67,7 @@ def test_piped_lines_get_their_replies_in_order(zxmpp: Zxmpp, bot: Path) -> None
         "bot: four",
         "'@' is not a JID such as alice@localhost",
         "/what is nothing here; /help says what is, //text says a text",
-        "bot: ding \ufffd2J dong",
+        "bot: ding 2J \ufffddong",
         "bot: last",
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -58,6 +58,17 @@ async def connect() -> AsyncIterator[Connect]:
     for socket in sockets:
         socket.close()
     context.destroy(linger=0)
+
+
+@pytest.fixture
+def same_modules() -> Iterator[None]:
+    """For a test that reloads: the next has the bundled plugins as they were imported first."""
+    before = {name: module for name, module in sys.modules.items()
+              if name.startswith("zxmpp_plugins.")}  # fmt: skip
+    yield
+    sys.modules.update(before)
+    for name, module in before.items():
+        setattr(sys.modules["zxmpp_plugins"], name.partition(".")[2], module)
 
 
 def counts(bot: Any, plugin: str) -> dict[str, int]:

@@ -1,4 +1,5 @@
-"""The page of each bundled plugin says what the plugin has: every key, every reason, the schema."""
+"""The page of each bundled plugin says what the plugin has: every key, every reason, the schema. What
+it shows of a chat is what happens."""
 
 from __future__ import annotations
 
@@ -13,15 +14,25 @@ import pytest
 
 from zxmpp.config import to_struct
 from zxmpp.loader import find
-from zxmpp_plugins import inject, publish, relay, workers
+from zxmpp.testing.bot import TestBot
+from zxmpp_plugins import admin, exec, inject, publish, relay, remind, vote, workers
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("echo", "help", "relay", "publish", "inject", "workers")
+NAMES = (
+    "echo", "help", "relay", "publish", "inject", "workers", "admin", "remind", "vote", "exec",
+)  # fmt: skip
+#: Pages whose first chat is played, with the room that it is in.
+PLAYED = {"echo": "", "help": "", "admin": "", "remind": "team@rooms.example.org",
+          "vote": "team@rooms.example.org", "exec": ""}  # fmt: skip
 STRUCTS: dict[str, list[type[msgspec.Struct]]] = {
     "relay": [relay.Route],
     "publish": [publish.Route],
     "inject": [inject.Route],
     "workers": [workers.WorkersConfig, workers.CommandSettings],
+    "admin": [admin.AdminConfig],
+    "remind": [remind.RemindConfig],
+    "vote": [vote.VoteConfig],
+    "exec": [exec.ExecConfig, exec.CommandSettings],
 }
 
 
@@ -64,7 +75,7 @@ def test_the_samples_are_configurations_of_the_plugin(name: str) -> None:
             to_struct(find(plugin).Config, table, f"[plugins.{plugin}]")
 
 
-@pytest.mark.parametrize("name", ["relay", "inject", "workers"])
+@pytest.mark.parametrize("name", ["relay", "inject", "workers", "remind", "vote", "exec"])
 def test_every_reason_is_explained(name: str) -> None:
     source = (ROOT / "plugins" / f"{name}.py").read_text()
     reasons = re.findall(r'(?:Bad\(|\.count\()\s*"([a-z0-9-]+)"', source)
@@ -81,3 +92,31 @@ def test_the_schema_is_what_is_published() -> None:
 def test_the_index_names_all() -> None:
     for name in NAMES:
         assert f"[{name}]({name}.md)" in page("index")
+
+
+def turns(name: str) -> list[tuple[str, str, str]]:
+    """The first chat of a page: who says what, and what the bot answers."""
+    found: list[tuple[str, str, str]] = []
+    for line in blocks(name, "text")[0].splitlines():
+        speaker, text = line[:7].rstrip(" >"), line[7:]
+        if speaker in ("", "bot"):
+            found[-1] = (*found[-1][:2], f"{found[-1][2]}\n{text}".lstrip("\n"))
+        else:
+            found.append((speaker, text, ""))
+    return found
+
+
+@pytest.mark.parametrize("name", PLAYED)
+async def test_the_chat_is_what_happens(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``...`` stands for what is not the same each time."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    async with TestBot(blocks(name, "toml")[0]) as bot:
+        for speaker, text, shown in turns(name):
+            replies = await bot.hears_message(
+                text, sender=f"{speaker}@example.org/desk", room=PLAYED[name]
+            )
+            said = "\n".join(replies).replace("```\n", "").replace("\n```", "")
+            pattern = ".*".join(map(re.escape, shown.split("...")))
+            assert re.fullmatch(pattern, said, re.DOTALL), f"{text}: {said}"

@@ -714,11 +714,21 @@ async def test_closing_the_pyzmq_socket_closes_all(opened: Opened) -> None:
     assert pull.closed
 
 
-async def test_the_end_of_the_context_closes_the_socket(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("first", ["the socket", "its monitor"])
+async def test_the_end_of_the_context_closes_the_socket(
+    first: str, caplog: pytest.LogCaptureFixture
+) -> None:
     own: zmq.Context[Any] = zmq.Context()
     pull = Socket("PULL", name="s", bind="tcp://127.0.0.1:*", context=own, on_messages=Inbox())
+    await asyncio.sleep(0)  # both have had their first look
+    late = pull._monitor if first == "the socket" else pull._pump
+    asyncio.get_running_loop().remove_reader(late._fd)
     ender = threading.Thread(target=own.term, daemon=True)
     ender.start()
+    if first == "its monitor":
+        while pull._monitor._pair.closed is False:
+            await asyncio.sleep(0.01)
+        pull._pump.look()
     async with asyncio.timeout(LIMIT):
         while not pull.closed:
             await asyncio.sleep(0.01)

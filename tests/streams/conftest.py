@@ -40,6 +40,27 @@ class Line:
         """The network breaks."""
         self.xmpp.connection_lost(ConnectionResetError("reset"))
 
+    def answers(self, answer: Callable[[str, str, str], str | None]) -> None:
+        """Have a server that answers IQs: `answer` gets type, to and payload, and gives what is in
+        the result (or in the error, if there is one in it)."""
+
+        def written(text: str) -> None:
+            for attributes, inner in re.findall(r"<iq([^>]*[^/])>(.*?)</iq>", text, re.DOTALL):
+                get = dict(re.findall(r"(\w+)=\"([^\"]*)\"", attributes)).get
+                if get("type") not in ("get", "set"):
+                    continue
+                said = answer(get("type", ""), get("to", ""), inner)
+                if said is None:
+                    continue
+                kind = "error" if "<error" in said else "result"
+                to = get("from", str(self.xmpp.boundjid.full))
+                from_ = get("to", str(self.xmpp.boundjid.bare))
+                stanza = f"<iq type='{kind}' id='{get('id')}' from='{from_}' to='{to}'>{said}</iq>"
+                self.xmpp.loop.call_soon(self.feed, stanza)
+
+        assert self.transport is not None
+        self.transport.on_write = written
+
     def confirm(self) -> None:
         """Answer the barrier."""
         probe = self.xmpp.probe_id
@@ -68,6 +89,12 @@ async def _line(xmpp: Any) -> AsyncIterator[Line]:
             await asyncio.wait([pump])
         for name in list(xmpp.scheduled_events):
             xmpp.cancel_schedule(name)
+
+
+def refusal(condition: str) -> str:
+    """A stanza error, for `Line.answers`."""
+    namespace = "urn:ietf:params:xml:ns:xmpp-stanzas"
+    return f"<error type='cancel'><{condition} xmlns='{namespace}'/></error>"
 
 
 def make_client() -> Any:

@@ -334,3 +334,34 @@ async def test_a_guest_leaves_nothing_behind(stock: Line, events: list[Event]) -
     assert registered() != before
     await guest.stop(0)
     assert registered() == before
+
+
+async def test_who_speaks_to_whom(make: Callable[..., Stream], events: list[Event]) -> None:
+    stream = make(events, rooms=[ROOM], nick="bot")
+    assert stream._way("Alice@Localhost") == ("alice@localhost", "chat", "bot@bot.localhost")
+    assert stream._way(ROOM) == (ROOM, "groupchat", "bot@bot.localhost/zxmpp")
+    # To an occupant, as the occupant that we are.
+    assert stream._way(f"{ROOM}/Al") == (f"{ROOM}/Al", "chat", "bot@bot.localhost/zxmpp")
+    for wrong in ("", "a b@c d", "@"):
+        with pytest.raises(StreamError, match="that is not a JID"):
+            stream.say(wrong, "hi")
+        with pytest.raises(StreamError, match="that is not a JID"):
+            await stream.send_file(wrong, b"x", "a.txt")
+
+
+async def test_a_component_keeps_no_bookmarks(
+    make: Callable[..., Stream], events: list[Event]
+) -> None:
+    stream = make(events)
+    with pytest.raises(StreamError, match="keeps no bookmarks: set bookmarks = true in"):
+        stream.join(ROOM, bookmark=True)
+    assert stream.statistics()["rooms"] == {}
+
+
+async def test_what_is_left_out_shows_in_the_statistics(
+    make: Callable[..., Stream], events: list[Event]
+) -> None:
+    stream = make(events, max_text_bytes=10_000)
+    stream.say("alice@localhost", "x\n" * 100_000)
+    assert stream.statistics()["texts"]["text-left-out"] > 0
+    await stream.stop(0)

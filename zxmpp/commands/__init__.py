@@ -3,9 +3,11 @@
 from zxmpp.commands.adhoc import AdhocFace
 from zxmpp.commands.call import Call
 from zxmpp.commands.chat import ChatFace
+from zxmpp.commands.local import LocalFace
 from zxmpp.commands.parameters import Parameter
 from zxmpp.commands.registry import Command, Commands
 from zxmpp.commands.roles import BROKER, LOCAL, Member, Roles, RoomMember, Who, who_of
+from zxmpp.commands.service import ServiceFace
 from zxmpp.commands.signature import Signature
 
 __all__ = [
@@ -16,10 +18,12 @@ __all__ = [
     "ChatFace",
     "Command",
     "Commands",
+    "LocalFace",
     "Member",
     "Parameter",
     "Roles",
     "RoomMember",
+    "ServiceFace",
     "Signature",
     "Who",
     "who_of",

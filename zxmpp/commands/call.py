@@ -14,7 +14,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, overload
 
 from msgspec import Struct
 
@@ -28,12 +28,25 @@ from zxmpp.handlers import MAX_REPLIES, TooManyReplies
 if TYPE_CHECKING:
     from zxmpp.commands.registry import Command
     from zxmpp.commands.signature import Bound
-    from zxmpp.streams.live import Edits, LiveMessage
+    from zxmpp.streams.live import Edits
 
-__all__ = ["Call"]
+__all__ = ["Call", "Live"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
+
+
+class Live(Protocol):
+    """An answer that grows; see `Call.live`."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, text: str) -> None:
+        """What there is so far; takes the place of what was shown before."""
+
+    def finish(self, text: str) -> None:
+        """The whole answer."""
 
 
 class Call(ABC):
@@ -75,7 +88,7 @@ class Call(ABC):
         comes to it; a file may take a moment."""
 
     @abstractmethod
-    def live(self, edits: Edits = "auto") -> LiveMessage:
+    def live(self, edits: Edits = "auto") -> Live:
         """An answer that grows while the command works: ``with call.live() as live:``, then
         ``live.show(text)`` for what there is so far, ``live.finish(text)`` for the whole. In a chat
         it is one message that is corrected (XEP-0308), for those who can take that."""

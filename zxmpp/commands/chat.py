@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import ExitStack, aclosing
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from slixmpp.xmlstream import StanzaBase
 
-from zxmpp.commands.call import Call
+from zxmpp.commands.call import Call, Live
 from zxmpp.commands.face import Face
 from zxmpp.commands.parameters import Parameter
 from zxmpp.commands.questions import Question
@@ -29,15 +30,19 @@ from zxmpp.commands.registry import Command, Commands
 from zxmpp.commands.results import File, Progress, Table, as_text
 from zxmpp.commands.roles import who_of
 from zxmpp.commands.words import Line
-from zxmpp.errors import Cancelled
+from zxmpp.errors import Cancelled, StreamError
 from zxmpp.event import HANDLED, Failure, StanzaEvent
 from zxmpp.handlers import Route
+from zxmpp.streams.reading import own_words
+from zxmpp.streams.styling import block
 
 if TYPE_CHECKING:
     from zxmpp.commands.signature import Bound
-    from zxmpp.streams.live import Edits, LiveMessage
+    from zxmpp.streams.live import Edits
 
 __all__ = ["ChatFace"]
+
+log = logging.getLogger(__name__)
 
 #: How often a wrong answer is asked again.
 TRIES = 3
@@ -76,7 +81,7 @@ class ChatCall(Call):
 
     async def _replies(self, result: Any) -> AsyncGenerator[Any, None]:
         """What is to be sent, one after another; files are sent on the way."""
-        live: LiveMessage | None = None
+        live: Live | None = None
         with ExitStack() as stack:
             async with aclosing(self.pieces(result)) as pieces:
                 async for piece in pieces:
@@ -85,9 +90,14 @@ class ChatCall(Call):
                             live = stack.enter_context(self.live())
                         live.show(as_text(piece))
                     elif isinstance(piece, File):
-                        await self.event.source.send_file(
-                            self.event, piece.name, piece.data, piece.type, piece.text
-                        )
+                        try:
+                            await self.event.source.send_file(
+                                self.event, piece.name, piece.data, piece.type, piece.text
+                            )
+                        except StreamError as error:
+                            self._command.owner.counts["file-not-sent"] += 1
+                            log.warning("command %s: %s", self.command, error)
+                            yield f"{as_text(piece)}: it can't be sent here."
                     elif live is not None and isinstance(piece, str | Table):
                         live.finish(_shown(piece))
                         live = None
@@ -100,8 +110,8 @@ class ChatCall(Call):
             raise TypeError("a file takes its time: yield it, or return it")
         self.event.source.answer(self.event, _shown(piece))
 
-    def live(self, edits: Edits = "auto") -> LiveMessage:
-        live: LiveMessage = self.event.source.live(self.event, edits)
+    def live(self, edits: Edits = "auto") -> Live:
+        live: Live = self.event.source.live(self.event, edits)
         return live
 
     def react(self, *emojis: str) -> None:
@@ -149,7 +159,7 @@ def _is_message(result: Any) -> bool:
 def _shown(piece: Any) -> Any:
     """What a stream sends for a piece."""
     if isinstance(piece, Table):
-        return f"```\n{as_text(piece)}\n```"
+        return block(as_text(piece))
     if piece is None or piece is HANDLED or isinstance(piece, StanzaBase):
         return piece
     return as_text(piece)
@@ -229,11 +239,12 @@ class ChatFace(Face):
 
     def _split(self, event: StanzaEvent) -> tuple[bool, str, str]:
         """Whether the bot was spoken to by a prefix or its nick, the command's name, the rest."""
-        body = event.body
+        # What a reply quotes for others is not what was said (XEP-0461).
+        body = own_words(event) if event.body.startswith(">") else event.body
         if body.startswith(self._prefix):
             called, text = True, body[len(self._prefix) :]
         elif event.room:
-            called, text = self._after_nick(event)
+            called, text = self._after_nick(event, body)
             if not called:
                 return False, "", ""
         elif self._bare:
@@ -243,10 +254,10 @@ class ChatFace(Face):
         words = text.split(None, 1)
         return called, words[0] if words else "", words[1].strip() if len(words) > 1 else ""
 
-    def _after_nick(self, event: StanzaEvent) -> tuple[bool, str]:
+    def _after_nick(self, event: StanzaEvent, body: str) -> tuple[bool, str]:
         source: Any = event.source
         nick: str = source.nick_in(event.room)
-        body = event.body.lstrip().removeprefix("@")
+        body = body.lstrip().removeprefix("@")
         if not nick or not body.startswith(nick):
             return False, ""
         text = body[len(nick) :]
@@ -261,7 +272,7 @@ class ChatFace(Face):
         command = self._commands.find(name, who_of(event))
         if command is not None:
             return command.route(self)
-        if not called or (event.room and event.body.startswith(self._prefix)):
+        if not called or (event.room and not self._after_nick(event, own_words(event))[0]):
             return None
         return self._unknown
 

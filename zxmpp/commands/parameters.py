@@ -69,7 +69,7 @@ class Parameter(msgspec.Struct, frozen=True):
         """One word, or one value of JSON, as this parameter's type. ValueError says what it should
         have been."""
         try:
-            if self.options is not None and value not in self.options:
+            if self.options is not None and (type(value) is not str or value not in self.options):
                 raise ValueError
             return msgspec.convert(value, self.type, strict=False, dec_hook=_decode)
         except (msgspec.ValidationError, InvalidJID, ValueError) as error:

@@ -25,6 +25,7 @@ from zxmpp.errors import Cancelled, Refused, Unanswered
 from zxmpp.event import Event, StanzaEvent
 from zxmpp.guards import Verdict
 from zxmpp.handlers import Owner, off_the_clock
+from zxmpp.streams.reading import own_words
 
 __all__ = ["MAX_OPEN", "MAX_TIMEOUT", "Question", "Questions"]
 
@@ -88,7 +89,7 @@ class Questions:
         if event.name != "message" or not event.body or event.type == "error":
             return None
         waiting = self._open.get(_key(event))
-        text = event.body.strip()
+        text = own_words(event).strip()
         if not waiting or (text.startswith(self._prefix) and not self.cancels(text)):
             return None
         for question in waiting:
@@ -139,7 +140,7 @@ class Questions:
         waiting.append(question)
         try:
             async with off_the_clock(), asyncio.timeout(timeout):
-                return (await question.answer).body
+                return own_words(await question.answer)
         except TimeoutError:
             raise Unanswered(f"No answer in {timeout:g} s: {about}") from None
         finally:

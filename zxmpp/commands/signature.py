@@ -25,7 +25,7 @@ from zxmpp.commands.words import Words
 from zxmpp.errors import PluginError, UsageError
 from zxmpp.event import StanzaEvent
 
-__all__ = ["Bound", "Signature"]
+__all__ = ["Bound", "Signature", "read_data", "read_form"]
 
 #: The arguments of a call, by position and by name.
 Bound = tuple[list[Any], dict[str, Any]]
@@ -138,19 +138,7 @@ class Signature:
 
     def bind_data(self, values: Mapping[str, Any], call: Call) -> Bound:
         """The arguments for an object of JSON."""
-        self._know(values)
-        found = {}
-        for parameter in self.parameters:
-            if parameter.name in values:
-                value = values[parameter.name]
-                found[parameter.name] = self._read(parameter, parameter.convert_data, value)
-        return self._arguments(found, call)
-
-    def _know(self, names: Iterable[str]) -> None:
-        known = {each.name for each in self.parameters}
-        for name in names:
-            if name not in known:
-                raise self.wrong(f"there is no argument {name[:100]!r}")
+        return self._arguments(read_data(self.parameters, values, self.wrong), call)
 
     def _next(self, words: Words) -> str | None:
         try:
@@ -202,4 +190,20 @@ def read_form(
             found[parameter.name] = parameter.convert_field(values.get(parameter.name, ()))
         except (ValueError, InvalidJID) as error:
             raise wrong(f"{parameter.name}: {error}") from error
+    return found
+
+
+def read_data(
+    parameters: Sequence[Parameter], values: Mapping[str, Any], wrong: Callable[[str], Exception]
+) -> dict[str, Any]:
+    """The same of an object of JSON; what it leaves out is not there."""
+    known = {each.name: each for each in parameters}
+    found = {}
+    for name, value in values.items():
+        if name not in known:
+            raise wrong(f"there is no argument {name[:100]!r}")
+        try:
+            found[name] = known[name].convert_data(value)
+        except ValueError as error:
+            raise wrong(f"{name}: {error}") from error
     return found

@@ -39,11 +39,16 @@ class AppSettings(Struct, frozen=True, forbid_unknown_fields=True):
     log_level: str = "INFO"
     #: Seconds that a stop, or a reload of a plugin, waits for handlers that run.
     drain_seconds: float = 10.0
+    #: Where ``zxmpp call --bot`` finds the bot while it runs: the path of a socket that only its owner
+    #: can use, ``auto`` for one in ``$XDG_RUNTIME_DIR/zxmpp`` or ``/tmp/zxmpp-UID``, or ``off``.
+    control: str = "auto"
 
     def __post_init__(self) -> None:
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ValueError(f"log_level is DEBUG, INFO, WARNING or ERROR, not {self.log_level!r}")
         _positive("drain_seconds", self.drain_seconds)
+        if self.control not in ("auto", "off") and not self.control.startswith("/"):
+            raise ValueError(f"control is auto, off or an absolute path, not {self.control!r}")
 
 
 class PipelineSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,8 +93,12 @@ class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
     prefix: str = "!"
     #: Whether a 1:1 chat needs no prefix: ``echo hi`` is a command, if ``echo`` is one.
     bare: bool = True
+    #: Whether the bot's own broker serves commands to backends, as ``command.NAME``.
+    services: bool = True
     #: Whether clients can call commands by their menus and forms (XEP-0050).
     adhoc: bool = True
+    #: The role whose members may invite the bot into rooms. Empty: nobody may.
+    invitations: str = ""
 
     def __post_init__(self) -> None:
         if not self.prefix or any(char.isspace() for char in self.prefix):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Sequence
 from itertools import count
 from secrets import token_hex
 
-from zxmpp.mdp.broker import Broker, BrokerOptions, Request
+from zxmpp.mdp.broker import Broker, BrokerOptions, House, Request
 from zxmpp.mdp.messages import MAX_TRACE, Command, Problem
 from zxmpp.mdp.pending import Part, Pending
 from zxmpp.sockets import SendBufferFull, Unroutable
@@ -107,8 +107,33 @@ class Driver:
     def _give_up(self, request: Request) -> None:
         self._asked.pop(request, None)
         self.broker.cancel(request, self._loop.time())
+        self._flush_later()
+
+    def _flush_later(self) -> None:
         if self._flush_soon is None and not self.closed:
             self._flush_soon = self._loop.call_soon(self.flush)
+
+    # -- served inside ---------------------------------------------------------------------------
+
+    def serve(self, house: House) -> None:
+        """Let `house` answer the requests for the services that it owns, with the methods below. Each
+        may be called at any time: for a request that has ended they do nothing, and say False."""
+        self.broker.errands.serve(house)
+
+    def part(self, request: Request, body: list[bytes], progress: float | None = None) -> None:
+        """A part of an answer; the `body` of progress alone is ``[b""]``."""
+        self.broker.errands.part(request, body, progress, self._loop.time())
+        self._flush_later()
+
+    def answer(self, request: Request, body: list[bytes]) -> bool:
+        """An answer, or its last part."""
+        self._flush_later()
+        return self.broker.errands.answer(request, body, self._loop.time())
+
+    def refuse(self, request: Request, problem: Problem, body: list[bytes]) -> bool:
+        """No answer: `problem` for a peer of ours, `body` for any other."""
+        self._flush_later()
+        return self.broker.errands.refuse(request, problem, body, self._loop.time())
 
     # -- out -------------------------------------------------------------------------------------
 
@@ -119,7 +144,8 @@ class Driver:
             self._flush_soon = None
         broker = self.broker
         outgoing = broker.outgoing
-        while outgoing.frames or outgoing.deliveries or broker.complaints:
+        while (outgoing.frames or outgoing.deliveries or outgoing.errands or outgoing.recalled
+               or broker.complaints):  # fmt: skip
             frames, outgoing.frames = outgoing.frames, []
             for message in frames:
                 try:
@@ -131,6 +157,7 @@ class Driver:
                     self._complain(message[0], "peer-full", str(error))
                     broker.gone(message[0], self._loop.time())
             self._deliver()
+            self._run_errands()
             complaints, broker.complaints = broker.complaints, []
             for complaint in complaints:
                 self._complain(complaint.peer, complaint.reason, "see docs/reference/mdp.md")
@@ -159,6 +186,16 @@ class Driver:
                 pending.fail(told.problem)
             else:
                 pending.part(Part(told.body, told.progress, told.restart, last))
+
+    def _run_errands(self) -> None:
+        outgoing, house = self.broker.outgoing, self.broker.errands.house
+        errands, outgoing.errands = outgoing.errands, []
+        recalled, outgoing.recalled = outgoing.recalled, []
+        if house is not None:
+            for request in errands:
+                house.take(request)
+            for request in recalled:
+                house.recall(request)
 
     def _complain(self, peer: bytes, reason: str, detail: str) -> None:
         now, key = self._loop.time(), (peer, reason)

@@ -161,9 +161,13 @@ class Monitor:
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
-        if not self._watched.closed:
-            self._watched.disable_monitor()
-        self._pair.close(0)
+        try:
+            if not self._watched.closed:
+                self._watched.disable_monitor()
+        except zmq.ContextTerminated:
+            pass  # libzmq has ended it
+        finally:
+            self._pair.close(0)
 
 
 def _detail(event: zmq.Event, value: int) -> str:

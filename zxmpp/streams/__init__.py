@@ -8,11 +8,13 @@ Rules:
 
 from __future__ import annotations
 
+from zxmpp.streams.attached import AttachedStream
+from zxmpp.streams.base import BaseStream
 from zxmpp.streams.mixin import ClientXMPP, ComponentXMPP, StreamMixin
 from zxmpp.streams.secret import read_secret
-from zxmpp.streams.settings import RoomSettings, StreamSettings
+from zxmpp.streams.settings import RoomSettings, StreamSettings, VCardSettings
 from zxmpp.streams.source import StreamSource
-from zxmpp.streams.stream import AttachedStream, BaseStream, Stream
+from zxmpp.streams.stream import Stream
 
 __all__ = [
     "AttachedStream",
@@ -24,5 +26,6 @@ __all__ = [
     "StreamMixin",
     "StreamSettings",
     "StreamSource",
+    "VCardSettings",
     "read_secret",
 ]

@@ -14,17 +14,34 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from zxmpp.event import Source, StanzaEvent
-from zxmpp.streams.names import CARBONS, CLIENT, COMPONENT, DELAYS, OCCUPANT_ID, STANZA_ID
+from zxmpp.streams.names import (
+    CARBONS,
+    CLIENT,
+    COMPONENT,
+    DELAYS,
+    DIRECT_INVITATION,
+    MUC_USER,
+    OCCUPANT_ID,
+    REACTIONS,
+    RECEIPTS,
+    STANZA_ID,
+)
 from zxmpp.streams.room import NOBODY, Room, RoomState
 
 __all__ = ["Arrivals", "RoomBook"]
 
-_BODY, _DELAY, _CARBON, _ID, _OCCUPANT = range(5)
+_BODY, _DELAY, _CARBON, _ID, _OCCUPANT, _FROM_ROOM, _REACTION, _RECEIPT, _INVITATION = range(9)
 _CHILDREN = (
     {f"{{{namespace}}}body": _BODY for namespace in (CLIENT, COMPONENT)}
     | dict.fromkeys(DELAYS, _DELAY)
     | dict.fromkeys(CARBONS, _CARBON)
     | {STANZA_ID: _ID, OCCUPANT_ID: _OCCUPANT}
+    | {
+        f"{{{REACTIONS}}}reactions": _REACTION,
+        f"{{{RECEIPTS}}}received": _RECEIPT,
+        f"{{{DIRECT_INVITATION}}}x": _INVITATION,
+        f"{MUC_USER}x": _FROM_ROOM,
+    }
 )
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
@@ -32,6 +49,12 @@ _MESSAGE_TYPES = frozenset({"normal", "chat", "groupchat", "headline", "error"})
 _MESSAGE = ("stanza", "message")
 _NO_BODY = ("stanza", ("message", "no-body"))
 _ERROR = ("stanza", ("message", "error"))
+#: What a message is besides its text, and the keys of that.
+_SPECIAL = {
+    _REACTION: ("message", "reaction"),
+    _RECEIPT: ("message", "receipt"),
+    _INVITATION: ("message", "invitation"),
+}
 _OTHER = ("stanza",)
 
 #: Bits of the table below.
@@ -64,6 +87,9 @@ class RoomBook(Protocol):
     def hear(self, room: Room, delayed: bool) -> None:
         """A groupchat message came from `room`."""
 
+    def serves(self, service: str) -> bool:
+        """Whether we asked to be in a room of `service`."""
+
 
 class Arrivals:
     """Makes the Events of the stream `name`."""
@@ -95,7 +121,7 @@ class Arrivals:
         bare, _, resource = from_.partition("/")
         room = self._rooms.get(bare)
         body = stanza_id = occupant_id = affiliation = ""
-        bits = 0
+        bits = special = 0
         found = False
         for child in xml:
             what = _CHILDREN.get(child.tag)
@@ -110,6 +136,11 @@ class Arrivals:
                 bits |= _DELAYED
             elif what == _CARBON:
                 bits |= _CARBONED
+            elif what >= _FROM_ROOM:
+                if what != _FROM_ROOM:
+                    special = what
+                elif child.find(f"{MUC_USER}invite") is not None:
+                    special = _INVITATION
             elif what == _OCCUPANT:
                 # Two of them, put together, are nobody's.
                 occupant_id += child.get("id", "")
@@ -122,6 +153,8 @@ class Arrivals:
             keys: tuple[Any, ...] = _ERROR
         else:
             keys = _MESSAGE if body else _NO_BODY
+            if special:
+                keys = (*keys, _SPECIAL[special])
         if room is None:
             nick = occupant_id = ""
             sender = lane = bare

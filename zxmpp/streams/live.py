@@ -20,14 +20,12 @@ from typing import Any, Literal, Self
 from slixmpp.exceptions import IqError, IqTimeout
 
 from zxmpp.event import StanzaEvent
-from zxmpp.streams.reply import Replies
+from zxmpp.streams.names import CHAT_STATES, CORRECTION
+from zxmpp.streams.reply import Replies, thread_of
 
 __all__ = ["Edits", "Features", "LiveMessage"]
 
 log = logging.getLogger(__name__)
-
-CHAT_STATES = "http://jabber.org/protocol/chatstates"
-CORRECTION = "urn:xmpp:message-correct:0"
 
 #: When corrections are sent: to those who can take them, to everybody, to nobody.
 Edits = Literal["auto", "always", "never"]
@@ -80,7 +78,7 @@ class LiveMessage:
         self._edits = edits
         self._may_edit = edits == "always"
         self._room = bool(event.room)
-        self._thread = next((e.text for e in event.stanza.xml if e.tag.endswith("}thread")), "")
+        self._thread = thread_of(event)
         #: The id of the message that is corrected; empty until one is sent.
         self._id = ""
         self._shown = ""
@@ -143,6 +141,8 @@ class LiveMessage:
         """Show what is new, and nothing more for a while."""
         if self._over or not self._may_edit or self._next in ("", self._shown):
             return
+        if not self._replies.fits(self._next):
+            return  # In several messages, once, at the end.
         self._put(self._next)
         self._timer = self._loop.call_later(EDIT_SECONDS, self._edit_again)
 
@@ -171,5 +171,5 @@ class LiveMessage:
     def _send(self, text: str | None, children: list[ET.Element]) -> str:
         event = self._event
         return self._replies.message(
-            event.room or event.from_, text, event.type, event.to, self._thread or "", children
+            event.room or event.from_, text, event.type, event.to, self._thread, children
         )

@@ -33,6 +33,12 @@ class ObservedRooms:
             room = self._rooms[jid] = Room(jid, "")
         return room
 
+    def serves(self, service: str) -> bool:
+        """Whether the bot asked to be in a room of `service`."""
+        plugin = self._xmpp.plugin.get("xep_0045", None)
+        known = {str(room) for rooms in plugin.rooms.values() for room in rooms} if plugin else ()
+        return any(room.partition("@")[2] == service for room in known)
+
     def hear(self, room: Room, delayed: bool) -> None:
         """A groupchat message came from `room`."""
         if not delayed and room.state is RoomState.JOINED:

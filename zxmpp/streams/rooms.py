@@ -107,6 +107,10 @@ class Rooms:
         """The room of that bare JID, if we asked to be there."""
         return self._rooms.get(jid)
 
+    def serves(self, service: str) -> bool:
+        """Whether we asked to be in a room of `service`."""
+        return any(room.partition("@")[2] == service for room in self._rooms)
+
     @property
     def unsettled(self) -> list[str]:
         """The rooms of which we do not know yet whether they let us in."""
@@ -131,11 +135,11 @@ class Rooms:
                 self._enter(room)
         return room
 
-    def leave(self, jid: str) -> None:
-        """Be in a room no more. Idempotent."""
+    def leave(self, jid: str) -> str:
+        """Be in a room no more; its bare JID, empty if we did not want to be there. Idempotent."""
         room = self._rooms.pop(_room_jid(jid), None)
         if room is None:
-            return
+            return ""
         room.stop_timer()
         self._xmpp.outbox.release(room.jid)
         self._xmpp.flush()
@@ -145,6 +149,7 @@ class Rooms:
         if was_in:
             self._tell(Lifecycle.LEFT, room.jid, "we left")
         self._on_settled()
+        return room.jid
 
     def session_started(self) -> None:
         """There is a session: join all."""

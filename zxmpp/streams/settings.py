@@ -17,7 +17,7 @@ from slixmpp import JID
 from slixmpp.jid import InvalidJID
 from slixmpp.plugins import PLUGINS
 
-__all__ = ["RoomSettings", "StreamSettings"]
+__all__ = ["RoomSettings", "StreamSettings", "VCardSettings", "is_local"]
 
 #: XEPs that every stream speaks unless told otherwise: discovery, rooms, version, ping, delay, ids.
 DEFAULT_PLUGINS = ("xep_0030", "xep_0045", "xep_0092", "xep_0199", "xep_0203", "xep_0359")
@@ -49,6 +49,11 @@ def _jid(what: str, value: str, *, user: bool | None, resource: bool) -> JID:
     return jid
 
 
+def is_local(host: str) -> bool:
+    """Whether `host` is this machine."""
+    return host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
+
+
 class RoomSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """One room to be in (XEP-0045)."""
 
@@ -68,6 +73,19 @@ class RoomSettings(Struct, frozen=True, forbid_unknown_fields=True):
     def bare(self) -> str:
         """The JID as servers write it."""
         return str(JID(self.jid))
+
+
+class VCardSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[streams.NAME.vcard]``: what the bot says of itself. What is empty is left as it is."""
+
+    #: The name that people see.
+    name: str = ""
+    #: What it does, in a few words.
+    description: str = ""
+    #: A page about it.
+    url: str = ""
+    #: A picture, PNG, JPEG or GIF, of at most 200 KiB: the path of a file.
+    avatar: str = ""
 
 
 class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -123,6 +141,19 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     room_ping_interval: float = 300.0
     #: The first pause after a room did not let us in; it doubles, up to an hour.
     room_retry: float = 30.0
+    #: Whether rooms that are bookmarked at the server (XEP-0402) are joined. Clients only.
+    bookmarks: bool = False
+    #: Whether who asks for a receipt gets one (XEP-0184).
+    receipts: bool = True
+    #: The largest message that is sent in one stanza. A longer text is sent in parts; a server that
+    #: announces less (XEP-0478) gets less.
+    max_text_bytes: int = 60000
+    #: The JID of the upload service for files (XEP-0363). Empty: the server is asked.
+    upload_service: str = ""
+    #: How to reach who runs a component (XEP-0157): ``mailto:``, ``xmpp:``, ``https:`` addresses.
+    contact: list[str] = []
+    #: What the bot says of itself (XEP-0054, XEP-0084).
+    vcard: VCardSettings = VCardSettings()
 
     def __post_init__(self) -> None:
         component = self.kind == "component"
@@ -162,6 +193,21 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("max_stanza_bytes is a number from 10000 to 268435456")
         if not 8 <= self.max_stanza_depth <= 10_000:
             raise ValueError("max_stanza_depth is a number from 8 to 10000")
+        self._check_chat()
+
+    def _check_chat(self) -> None:
+        component = self.kind == "component"
+        if not 10_000 <= self.max_text_bytes <= 16 * 1024 * 1024:
+            raise ValueError("max_text_bytes is a number from 10000 to 16777216")
+        if self.bookmarks and component:
+            raise ValueError("bookmarks: a component has no account to keep them; list its `rooms`")
+        if self.contact and not component:
+            raise ValueError("contact: a client is reached at its own JID; only a component has it")
+        for address in self.contact:
+            if not re.fullmatch(r"[a-z][a-z0-9+.-]*:\S+", address):
+                raise ValueError(f"contact: {address!r} is no address such as mailto:a@example.org")
+        if self.upload_service:
+            _jid("upload_service", self.upload_service, user=None, resource=False)
 
     @property
     def security(self) -> Literal["starttls", "direct", "none"]:
@@ -180,7 +226,7 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def on_this_machine(self) -> bool:
         """Whether the server is reached without leaving this machine."""
         host = self.address[0] if self.address else JID(self.jid).domain
-        return host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
+        return is_local(str(host))
 
     @property
     def room_nick(self) -> str:

@@ -15,6 +15,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from slixmpp.stanza import Iq, Message, Presence
@@ -22,11 +23,13 @@ from slixmpp.xmlstream import StanzaBase
 
 from zxmpp.event import Event, Failure, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.streams.arrival import Arrivals, RoomBook
+from zxmpp.streams.chat import Chat, link_to
 from zxmpp.streams.kinds import GivenUp
 from zxmpp.streams.live import Edits, Features, LiveMessage
 from zxmpp.streams.matching import QuietHandler
 from zxmpp.streams.messages import ReceivedMessage
 from zxmpp.streams.reply import Replies
+from zxmpp.streams.upload import Uploads
 
 __all__ = ["Sink", "StreamSource", "Wants"]
 
@@ -60,6 +63,9 @@ class StreamSource:
 
     pausable = False
     owes_answer = True
+    #: What the stream says by itself, and its files; the stream brings both.
+    chat: Chat
+    uploads: Uploads
 
     def __init__(self, xmpp: Any, name: str, sink: Sink, wants: Wants, rooms: RoomBook) -> None:
         self.name = name
@@ -140,6 +146,10 @@ class StreamSource:
             (LifecycleEvent(self, keys, subject, self._lifecycle_lane, what, subject, detail),)
         )
 
+    def serves(self, service: str) -> bool:
+        """Whether we asked to be in a room of `service`: what it says of who is who is believed."""
+        return self._rooms.serves(service)
+
     def _on_given_up(self, given_up: GivenUp) -> None:
         self.tell(Lifecycle.GIVEN_UP, self.name, f"{given_up.reason}: {given_up}")
 
@@ -187,9 +197,19 @@ class StreamSource:
         known = self._rooms.get(room)
         return "" if known is None else known.nick
 
-    def send_message(self, to: str, body: str, type: str = "chat", from_: str = "") -> None:
-        """Send a message; `from_` is for components."""
-        self.replies.message(to, body, type, from_)
+    def react(self, event: StanzaEvent, *emojis: str) -> str:
+        """React to a message; see `BaseStream.react`."""
+        return self.chat.react(event, emojis)
+
+    async def send_file(
+        self, event: StanzaEvent, name: str, data: bytes | Path, media_type: str = "",
+        text: str = "",
+    ) -> None:  # fmt: skip
+        """Answer a message with a file, and `text` before it; see `BaseStream.send_file`."""
+        url = await self.uploads.upload(data, name, media_type)
+        if text:
+            self.respond(event, text)
+        self.respond(event, url, [link_to(url)])
 
     def statistics(self) -> dict[str, int]:
         """Stanzas that came in by kind, and what became of answers."""

@@ -1,109 +1,40 @@
-"""A stream as the rest of zxmpp uses it: named, with rooms, an outbox, a life of its own.
+"""A stream with a connection of its own, after ``[streams.NAME]``: kept alive, with rooms, an outbox.
 
 Rules:
-- `Stream` owns its connection and keeps it alive; `AttachedStream` is a guest on somebody's
-  slixmpp object, which keeps its own.
-- `ready` is set when there is a session and each room let us in or told us why not.
+- Its connection is the supervisor's, its rooms are `Rooms`'; here is only what ties them together.
+- What the server does not do (bookmarks, vCard, avatar) is a chore: it harms nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import logging
 import ssl
-from abc import ABC, abstractmethod
 from typing import Any
 
 from slixmpp.jid import JID
-from slixmpp.plugins import PLUGINS
 
 from zxmpp.errors import StreamError
 from zxmpp.event import Lifecycle
+from zxmpp.streams.base import BaseStream, check_jid
+from zxmpp.streams.bookmarks import Bookmarks
+from zxmpp.streams.chat import Way
+from zxmpp.streams.chores import Chores
 from zxmpp.streams.mixin import ClientXMPP, ComponentXMPP
-from zxmpp.streams.observed import ObservedRooms
+from zxmpp.streams.profile import Profile, with_version
+from zxmpp.streams.receipts import Receipts
+from zxmpp.streams.room import RoomState
 from zxmpp.streams.rooms import Rooms
 from zxmpp.streams.settings import StreamSettings
 from zxmpp.streams.source import Sink, StreamSource, Wants
 from zxmpp.streams.supervisor import State, Supervisor
+from zxmpp.streams.upload import Uploads
+from zxmpp.streams.vcard import VCard
 
-__all__ = ["AttachedStream", "BaseStream", "Stream"]
+__all__ = ["Stream"]
 
 log = logging.getLogger(__name__)
-
-
-class BaseStream(ABC):
-    """What `Stream` and `AttachedStream` have in common."""
-
-    #: slixmpp's object.
-    xmpp: Any
-    source: StreamSource
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        #: Set while there is a session and all rooms are settled.
-        self.ready = asyncio.Event()
-        #: Set while there is a session.
-        self.online = asyncio.Event()
-
-    @property
-    @abstractmethod
-    def state(self) -> str:
-        """In a few words."""
-
-    @abstractmethod
-    def start(self) -> None:
-        """Begin to connect. Returns at once."""
-
-    @abstractmethod
-    async def stop(self, wait: float) -> None:
-        """End it, in about `wait` seconds. Idempotent."""
-
-    @abstractmethod
-    def say(self, to: str, body: str) -> None:
-        """Send a message to a JID, or to a room that the stream is in or is about to be in.
-
-        StreamError if `to` is no JID.
-        """
-
-    @abstractmethod
-    def join(self, room: str, nick: str = "") -> None:
-        """Be in a room from now on. StreamError if that is no room's JID."""
-
-    @abstractmethod
-    def leave(self, room: str) -> None:
-        """Be in a room no more."""
-
-    @abstractmethod
-    def statistics(self) -> dict[str, Any]:
-        """Counts, by name."""
-
-    def need_xep(self, xep: str) -> None:
-        """See that slixmpp's plugin `xep` is registered. StreamError if there is none such."""
-        if xep in self.xmpp.plugin:
-            return
-        if xep not in PLUGINS:
-            near = difflib.get_close_matches(xep, PLUGINS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "they are named like 'xep_0045'"
-            raise StreamError(f"stream {self.name!r}: slixmpp has no plugin {xep!r}; {hint}")
-        try:
-            self.xmpp.register_plugin(xep)
-        except Exception as error:
-            raise StreamError(
-                f"stream {self.name!r}: slixmpp's plugin {xep!r} can't be loaded: "
-                f"{str(error) or type(error).__name__}; install what it needs"
-            ) from error
-
-
-def _check_jid(name: str, to: str) -> str:
-    try:
-        jid = JID(to)
-    except ValueError as error:
-        raise StreamError(f"stream {name!r} can't send to {to!r}: that is not a JID") from error
-    if not jid.domain:
-        raise StreamError(f"stream {name!r} can't send to {to!r}: that is not a JID")
-    return str(jid)
 
 
 class Stream(BaseStream):
@@ -115,7 +46,6 @@ class Stream(BaseStream):
     def __init__(
         self, name: str, settings: StreamSettings, secret: str, sink: Sink, wants: Wants
     ) -> None:
-        super().__init__(name)
         self.settings = settings
         self.xmpp = _make_xmpp(settings, secret)
         #: What the stream speaks as: an account's JID, or ``nick@domain`` for a component.
@@ -124,11 +54,23 @@ class Stream(BaseStream):
             self.xmpp, settings.room_nick, self._room_jid, self._tell, self._check_ready,
             ping_interval=settings.room_ping_interval, retry=settings.room_retry,
         )  # fmt: skip
-        self.source = StreamSource(self.xmpp, name, sink, wants, self.rooms)
+        source = StreamSource(self.xmpp, name, sink, wants, self.rooms)
+        source.replies.max_bytes = settings.max_text_bytes
+        uploads = Uploads(
+            name, self.xmpp, lambda: str(JID(self.own_jid).bare), settings.upload_service,
+            settings.ca_file,
+        )  # fmt: skip
+        super().__init__(name, self.xmpp, source, uploads)
         if settings.kind == "component":
             self.source.arrivals.speakers = frozenset({settings.jid, JID(self.own_jid).bare})
         self.supervisor = Supervisor(self.xmpp, name, settings, self._on_state)
         self.rooms.want(settings.room_settings)
+        self.keeps_bookmarks = settings.bookmarks
+        self._chores = Chores(name)
+        self._bookmarks = Bookmarks(self.xmpp, self.rooms, self._chores)
+        self._vcard = VCard(name, self.xmpp, settings.vcard)
+        self._profile = Profile(self.xmpp, settings, self._show_anew)
+        self._receipts = Receipts(source) if settings.receipts else None
 
     def _speaker(self) -> str:
         jid = JID(self.settings.jid)
@@ -153,10 +95,15 @@ class Stream(BaseStream):
     async def stop(self, wait: float) -> None:
         for room in self.rooms:
             room.stop_timer()
+        self._chores.stop()
         await self._confirm_all(wait)
         await self.supervisor.stop(wait)
         self.xmpp.give_up_all("stopped")
         self.rooms.close()
+        self._profile.close()
+        self._vcard.close()
+        if self._receipts is not None:
+            self._receipts.close()
         self.source.close()
 
     async def _confirm_all(self, wait: float) -> None:
@@ -178,11 +125,14 @@ class Stream(BaseStream):
             if not self.xmpp.is_component:
                 self.xmpp.send_presence()
             self.rooms.session_started()
+            self._arrange()
             self._check_ready()
             return
         self.ready.clear()
         if self.online.is_set():
             self.online.clear()
+            self._chores.stop()
+            self._bookmarks.session_ended()
             self.rooms.session_ended()
             self.source.tell(Lifecycle.OFFLINE, self.name, detail)
         if state is State.REFUSED:
@@ -192,18 +142,64 @@ class Stream(BaseStream):
         if self.online.is_set() and not self.rooms.unsettled:
             self.ready.set()
 
-    def say(self, to: str, body: str) -> None:
-        to = _check_jid(self.name, to)
-        if self.rooms.get(to) is not None:
-            self.source.send_message(to, body, "groupchat", self.own_jid)
+    def _arrange(self) -> None:
+        """What is to be settled with the server in a new session."""
+        self._uploads.forget()
+        if self.keeps_bookmarks:
+            self._bookmarks.session_started()
+        if not self._vcard.wanted:
+            return
+        if self.xmpp.is_component:
+            self._show_photo()
         else:
-            self.source.send_message(to, body, "chat", str(JID(self.own_jid).bare))
+            self._chores.start("vCard", self._publish_vcard())
+            self._chores.start("avatar", self._vcard.publish_avatar())
 
-    def join(self, room: str, nick: str = "") -> None:
-        self.rooms.join(room, nick)
+    async def _publish_vcard(self) -> None:
+        await self._vcard.publish()
+        self._show_photo()
+
+    def _show_photo(self) -> None:
+        photo = "" if self._vcard.avatar is None else self._vcard.avatar.id
+        if photo != self._profile.photo:
+            self._profile.photo = photo
+            self._show_anew()
+
+    def _show_anew(self) -> None:
+        """Send the presence once more, as it was last, also to the rooms that we are in."""
+        if not self.online.is_set():
+            return
+        if not self.xmpp.is_component:
+            self.xmpp.client_roster.send_last_presence()
+        for room in self.rooms:
+            if room.state is RoomState.JOINED:
+                to = f"{room.jid}/{room.nick}"
+                self.xmpp.send_presence(pto=to, pfrom=self._room_jid())
+
+    def _way(self, to: str) -> Way:
+        to = check_jid(self.name, to)
+        room, _, nick = to.partition("/")
+        if self.rooms.get(room) is None:
+            return to, "chat", str(JID(self.own_jid).bare)
+        # In a room we are one occupant, also to those we write to in private.
+        return to, "chat" if nick else "groupchat", self.own_jid
+
+    def join(
+        self, room: str, nick: str = "", *, password: str = "", bookmark: bool = False
+    ) -> None:
+        if bookmark and not self.keeps_bookmarks:
+            raise StreamError(
+                f"stream {self.name!r} keeps no bookmarks: set bookmarks = true in "
+                f"[streams.{self.name}] (a client), or list the room in rooms"
+            )
+        joined = self.rooms.join(room, nick, password)
+        if bookmark:
+            self._bookmarks.add(joined.jid, joined.wanted_nick)
 
     def leave(self, room: str) -> None:
-        self.rooms.leave(room)
+        left = self.rooms.leave(room)
+        if left and self.keeps_bookmarks:
+            self._bookmarks.remove(left)
 
     def statistics(self) -> dict[str, Any]:
         outbox = self.xmpp.outbox
@@ -219,11 +215,13 @@ class Stream(BaseStream):
             "not_sent": dict(self.xmpp.not_sent),
             "rooms": {room.jid: str(room.state) for room in self.rooms},
             "room_counts": dict(self.rooms.counts),
+            "chores": dict(self._chores.counts),
+            "texts": dict(self.source.replies.counts),
         }
 
 
 def _make_xmpp(settings: StreamSettings, secret: str) -> Any:
-    config = {name: dict(table) for name, table in settings.plugin_config.items()}
+    config = with_version({name: dict(table) for name, table in settings.plugin_config.items()})
     security = settings.security
     xmpp: Any
     if settings.kind == "component":
@@ -253,68 +251,3 @@ def _make_xmpp(settings: StreamSettings, secret: str) -> Any:
     for plugin in settings.plugins:
         xmpp.register_plugin(plugin)
     return xmpp
-
-
-class AttachedStream(BaseStream):
-    """A guest on `xmpp`, any slixmpp ClientXMPP or ComponentXMPP that keeps its own connection.
-
-    Its rooms are those that the bot joins with slixmpp's xep_0045.
-    """
-
-    def __init__(self, name: str, xmpp: Any, sink: Sink, wants: Wants) -> None:
-        super().__init__(name)
-        self.xmpp = xmpp
-        self._rooms = ObservedRooms(xmpp)
-        self.source = StreamSource(xmpp, name, sink, wants, self._rooms)
-        self._handlers = [
-            ("session_start", self._on_session),
-            ("session_resumed", self._on_session),
-            ("disconnected", self._on_disconnected),
-        ]
-        for event, handler in self._handlers:
-            xmpp.add_event_handler(event, handler)
-        if xmpp._session_started:
-            self._set_online()
-
-    @property
-    def state(self) -> str:
-        return "online" if self.online.is_set() else "offline"
-
-    def start(self) -> None:
-        """Nothing to do: the bot connects by itself."""
-
-    async def stop(self, wait: float) -> None:
-        self.source.close()
-        for event, handler in self._handlers:
-            self.xmpp.del_event_handler(event, handler)
-        self.online.clear()
-        self.ready.clear()
-
-    def _set_online(self) -> None:
-        self.online.set()
-        self.ready.set()
-
-    def _on_session(self, _: Any) -> None:
-        self._set_online()
-        self.source.tell(Lifecycle.ONLINE, self.name, str(self.xmpp.boundjid))
-
-    def _on_disconnected(self, reason: Any) -> None:
-        self._rooms.session_ended()
-        if self.online.is_set():
-            self.online.clear()
-            self.ready.clear()
-            self.source.tell(Lifecycle.OFFLINE, self.name, str(reason or ""))
-
-    def say(self, to: str, body: str) -> None:
-        to = _check_jid(self.name, to)
-        type_ = "chat" if self._rooms.get(to) is None else "groupchat"
-        self.source.send_message(to, body, type_)
-
-    def join(self, room: str, nick: str = "") -> None:
-        raise StreamError(f"stream {self.name!r} is attached: join rooms with the bot's xep_0045")
-
-    def leave(self, room: str) -> None:
-        raise StreamError(f"stream {self.name!r} is attached: leave rooms with the bot's xep_0045")
-
-    def statistics(self) -> dict[str, Any]:
-        return {"state": self.state, "stanzas": self.source.statistics()}

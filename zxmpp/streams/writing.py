@@ -29,9 +29,14 @@ _wire_log = logging.getLogger("slixmpp.xmlstream.xmlstream")
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
+#: What else does nothing in a text but to control whatever shows it: DEL and C1 (ECMA-48, 5.3).
+_CONTROLS = re.compile(f"{_ILLEGAL.pattern[:-1]}\x7f-\x9f]")
+
+
 def clean_text(text: str) -> str:
-    """`text` without the characters that XML can't hold."""
-    return _ILLEGAL.sub("", text)
+    """`text` without the characters that XML can't hold, and without control characters save tab
+    and the ends of lines."""
+    return text if text.isprintable() else _CONTROLS.sub("", text)
 
 
 class Writer:
@@ -119,7 +124,7 @@ class WritingMixin(_Base):
         # What is printable is legal, and quicker to see.
         if isinstance(data, str) and not data.isprintable() and _ILLEGAL.search(data):
             self.not_sent["illegal-characters"] += 1
-            data = clean_text(data)
+            data = _ILLEGAL.sub("", data)
         writer = self.writer
         if writer.gathered is not None and transport is not None:
             _wire_log.debug("SEND: %s", data)

@@ -59,5 +59,9 @@ else:
     socket.linger = 0
     socket.connect(address)
     for line in sys.stdin:
-        answer = mdp_request(socket, b"echo", [line.strip().encode(), b"", b"\0end"], 10.0)
+        if line.startswith("command."):
+            service, _, body = line.strip().partition(" ")
+            answer = mdp_request(socket, service.encode(), [body.encode()], 10.0)
+        else:
+            answer = mdp_request(socket, b"echo", [line.strip().encode(), b"", b"\0end"], 10.0)
         print(answer, flush=True)

@@ -5,7 +5,9 @@ The workers in C and Node, written from RFC 7 alone, are examples: test_examples
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator
@@ -62,6 +64,21 @@ async def test_their_worker_and_their_client_on_our_broker(python: str) -> None:
             async with Client(address) as ours:
                 frames = await ours.request("echo", [b"a", b"", b"b"], result=list[bytes])
                 assert frames == [b"A", b"", b"B"]
+
+
+async def test_their_client_calls_a_command(python: str) -> None:
+    async with TestBot(CONFIG, plugins=["echo"]) as bot:
+        address = bot.app.services.bound[0]
+        async with child(python, "-Wignore", os.fspath(PEER), "client", address) as client:
+            for body, answer in (
+                ('{"text": "hi"}', {"type": "text", "text": "hi"}),
+                ("{}", {"type": "error", "condition": "bad-request",
+                        "text": "text is missing. Usage: !echo <text ...>"}),
+            ):  # fmt: skip
+                await client.says(f"command.echo {body}")
+                service, frame = ast.literal_eval(await client.line())
+                assert service == b"command.echo"
+                assert json.loads(frame) == answer
 
 
 async def test_their_worker_dies_and_another_one_of_theirs_answers(python: str) -> None:

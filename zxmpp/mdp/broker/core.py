@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from zxmpp.mdp.broker import mmi
 from zxmpp.mdp.broker.crew import Crew
+from zxmpp.mdp.broker.errands import Errands
 from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.mdp.broker.outgoing import Delivery, Outgoing
 from zxmpp.mdp.broker.records import Asker, Request, Worker
@@ -68,6 +69,8 @@ class Broker:
         self.complaints: list[Complaint] = []
         #: What waits and runs, with the services that it is for.
         self.requests = Requests(options, self.counts, self.outgoing, life)
+        #: What the embedding process serves itself.
+        self.errands = Errands(self.requests)
         self._crew = Crew(options, self.counts, self.outgoing, self.requests)
         #: Registered workers, by routing id.
         self.workers = self._crew.workers
@@ -136,7 +139,7 @@ class Broker:
     # -- workers ---------------------------------------------------------------------------------
 
     def _register(self, peer: bytes, message: Message, now: float) -> None:
-        if message.name.startswith(MMI):
+        if message.name.startswith(MMI) or self.errands.owns(message.name):
             # RFC 8: these are the broker's own.
             self._unexpected(peer, message, now, "reserved-service")
             return
@@ -318,6 +321,7 @@ class Broker:
     def shut_down(self, now: float) -> None:
         """End everything: workers are told to disconnect, requests fail by name."""
         self.requests.draining = True
+        self.errands.end_all(now)
         for service in list(self.requests.services.values()):
             while service.queue:
                 self.requests.refuse(service.queue.take(), "stopping", now)

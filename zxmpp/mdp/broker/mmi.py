@@ -1,7 +1,8 @@
 """What the broker says of itself: the services whose names begin with ``mmi.`` (RFC 8).
 
 Rules:
-- ``mmi.service``, with a name: ``200`` if a worker is registered for it, busy or not, else ``404``.
+- ``mmi.service``, with a name: ``200`` if a worker is registered for it, busy or not, or it is
+  served where the broker runs; else ``404``.
 - Ours, as RFC 8 allows: ``mmi.services``, ``mmi.workers``, ``mmi.broker``, ``mmi.dead`` answer ``200``
   and a frame of JSON. Nobody's JID or body is in them.
 - Anything else is ``501``.
@@ -9,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +25,10 @@ __all__ = ["answer"]
 def answer(broker: Broker, service: bytes, body: list[bytes]) -> list[bytes]:
     """The frames of the answer to a request for `service`."""
     if service == b"mmi.service":
-        known = broker.requests.services.get(body[0]) if len(body) == 1 else None
-        return [b"200" if known is not None and known.workers else b"404"]
+        name = body[0] if len(body) == 1 else b""
+        known = broker.requests.services.get(name)
+        there = broker.errands.has(name) or (known is not None and known.workers)
+        return [b"200" if there else b"404"]
     report = _REPORTS.get(service)
     if report is None:
         return [b"501"]
@@ -36,13 +40,15 @@ def _text(name: bytes) -> str:
 
 
 def _services(broker: Broker) -> list[dict[str, Any]]:
+    here = Counter(request.service.name for request in broker.requests.here)
     return [
         {
             "name": _text(service.name),
             "workers": len(service.workers),
             "idle": len(service.idle),
             "queued": len(service.queue),
-            "running": sum(len(worker.held) for worker in service.workers.values()),
+            "running": here[service.name]
+            + sum(len(worker.held) for worker in service.workers.values()),
             **{key: service.counts[key] for key in ("requests", "answered", "failed")},
         }
         for service in sorted(broker.requests.services.values(), key=lambda service: service.name)

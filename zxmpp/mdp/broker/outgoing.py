@@ -37,11 +37,14 @@ class Delivery(Struct, frozen=True):
 
 class Outgoing:
     """What is to be sent (`frames`, each message with the routing id of its receiver first) and told
-    inside (`deliveries`)."""
+    inside: `deliveries` to askers, `errands` (what to work on) and `recalled` (what to end) to who serves
+    there."""
 
     def __init__(self, counts: Counter[str]) -> None:
         self.frames: list[list[bytes]] = []
         self.deliveries: list[Delivery] = []
+        self.errands: list[Request] = []
+        self.recalled: list[Request] = []
         self._counts = counts
 
     def part(self, request: Request, body: list[bytes], progress: float | None) -> None:

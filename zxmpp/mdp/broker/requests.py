@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Final
@@ -64,6 +64,9 @@ class Requests:
         self.waiting: dict[bytes, dict[Request, None]] = {}
         #: Workers that may hold requests which they have not begun.
         self.loaded: dict[Worker, None] = {}
+        #: Whether a service is the embedding process's own; and its requests that are there.
+        self.is_own: Callable[[bytes], bool] | None = None
+        self.here: dict[Request, None] = {}
         self._life = f"{life or secrets.token_hex(4)}-".encode()
         self._numbers = count(1)
         self._deadlines: list[tuple[float, int, Request]] = []
@@ -137,6 +140,11 @@ class Requests:
             return request
         heappush(self._deadlines, (deadline, request.number, request))
         self._wait(request)
+        if self.is_own is not None and self.is_own(name):
+            self._move(request, Move.DISPATCH)
+            self.here[request] = None
+            self.outgoing.errands.append(request)
+            return request
         worker = None if service.queue else service.free_worker()
         if worker is not None:
             self._hand(request, worker, now)
@@ -261,6 +269,10 @@ class Requests:
         if request.id:
             self.by_id.pop(request.id, None)
         self._stop_waiting(request)
+        if request in self.here:
+            del self.here[request]
+            self.outgoing.recalled.append(request)
+            self.tidy(request.service)
         # Who still holds it needs no more than its address.
         request.body = []
         request.joined = []

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from slixmpp import ClientXMPP
 
-__all__ = ["Server", "ServerError"]
+__all__ = ["UPLOAD_BYTES", "Server", "ServerError"]
+
+#: The largest file that the service for files takes.
+UPLOAD_BYTES = 100_000
 
 _HEADER = (
     "<stream:stream xmlns:stream='http://etherx.jabber.org/streams' version='1.0' "
@@ -42,7 +45,7 @@ class Server(Life):
     all with passwords made for the occasion. `tls` adds a certificate, STARTTLS on the port for
     clients, and a port for direct TLS (XEP-0368); plaintext works all the same. `archive` keeps
     messages (XEP-0313) and stamps them with stanza-ids; it makes Prosody four times and ejabberd
-    forty times slower.
+    forty times slower. `upload` adds a service for files (XEP-0363) that takes `UPLOAD_BYTES` each.
     """
 
     def __init__(
@@ -52,13 +55,17 @@ class Server(Life):
         *,
         tls: bool = False,
         archive: bool = False,
+        upload: bool = False,
         host: str = "localhost",
     ) -> None:
         super().__init__()
         self.host = host
         #: The service for rooms (XEP-0045): everybody may make a room by joining it.
         self.muc = f"rooms.{host}"
+        #: The service for files, with `upload`.
+        self.files = f"upload.{host}"
         self.archive = archive
+        self.upload = upload
         self.tls = tls
         if accounts is None:
             accounts = {f"{who}@{host}": secrets.token_hex(8) for who in ("alice", "bob", "bot")}
@@ -77,6 +84,8 @@ class Server(Life):
         self.component_port = 0
         #: The port for direct TLS; 0 without `tls`.
         self.tls_port = 0
+        #: The port for files, by HTTP; 0 without `upload`.
+        self.http_port = 0
 
     @abstractmethod
     def _has_begun(self, log: str) -> bool:
@@ -147,6 +156,8 @@ class Server(Life):
 
     def _choose_ports(self) -> None:
         self.c2s_port, self.component_port = free_port(), free_port()
+        if self.upload:
+            self.http_port = free_port()
         if self.tls:
             self.tls_port = free_port()
             names = [self.host, self.muc]

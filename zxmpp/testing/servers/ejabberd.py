@@ -4,7 +4,7 @@ Rules:
 - Erlang is started directly, not by ejabberdctl: Debian's insists on the user ``ejabberd`` and
   on AppArmor's paths. So it runs as whoever runs the tests.
 - The node is not distributed: no epmd, no cookie, no node name that two servers could share.
-- No limits on traffic, no connections to other servers, no HTTP.
+- No limits on traffic, no connections to other servers, no HTTP but for files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from zxmpp.testing.servers.base import Server, ServerError
+from zxmpp.testing.servers.base import UPLOAD_BYTES, Server, ServerError
 from zxmpp.testing.servers.ports import LOOPBACK
 
 __all__ = ["Ejabberd"]
@@ -79,10 +79,11 @@ class Ejabberd(Server):
         *,
         tls: bool = False,
         archive: bool = False,
+        upload: bool = False,
         host: str = "localhost",
         extra_config: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(accounts, components, tls=tls, archive=archive, host=host)
+        super().__init__(accounts, components, tls=tls, archive=archive, upload=upload, host=host)
         self._extra_config = extra_config or {}
 
     @classmethod
@@ -131,6 +132,16 @@ class Ejabberd(Server):
         modules = {name: dict(options) for name, options in _MODULES.items()}
         modules["mod_muc"]["host"] = self.muc
         modules["mod_pubsub"]["host"] = f"pubsub.{self.host}"
+        if self.upload:
+            http = {"module": "ejabberd_http", "request_handlers": {"/upload": "mod_http_upload"}}
+            listen.append({"ip": LOOPBACK, "port": self.http_port, **http})
+            modules["mod_http_upload"] = {
+                "host": self.files,
+                "put_url": f"http://{LOOPBACK}:{self.http_port}/upload",
+                "docroot": str(self.folder / "upload"),
+                "access": "all",
+                "max_size": UPLOAD_BYTES,
+            }
         if self.archive:
             modules["mod_mam"] = {"default": "always"}
             modules["mod_muc"] |= {"access_mam": "all", "default_room_options": {"mam": True}}
@@ -180,6 +191,8 @@ class Ejabberd(Server):
         ports = [self.c2s_port, *([self.tls_port] if self.tls_port else [])]
         if self.components:
             ports.append(self.component_port)
+        if self.http_port:
+            ports.append(self.http_port)
         return "zxmpp: accounts are ready" in log and all(
             f"Start accepting TCP connections at {LOOPBACK}:{port} " in log
             or f"Start accepting TLS connections at {LOOPBACK}:{port} " in log

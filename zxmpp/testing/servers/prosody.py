@@ -3,7 +3,7 @@
 Rules:
 - Everything lives in memory but the accounts, which are one small file each: so they survive a
   restart, and one can be added while the server runs.
-- No limits on traffic, no connections to other servers, no HTTP.
+- No limits on traffic, no connections to other servers, no HTTP but for files.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zxmpp.testing.servers.base import Server, ServerError
+from zxmpp.testing.servers.base import UPLOAD_BYTES, Server, ServerError
 from zxmpp.testing.servers.ports import LOOPBACK
 
 __all__ = ["Prosody"]
 
 _MODULES = (
     "blocklist", "carbons", "csi_simple", "disco", "pep", "ping", "posix", "private",
-    "register", "roster", "saslauth", "smacks", "time", "uptime", "vcard4", "version",
+    "register", "roster", "saslauth", "smacks", "time", "uptime", "vcard4", "vcard_legacy", "version",
 )  # fmt: skip
 
 _CONFIG = """\
@@ -32,7 +32,8 @@ local_interfaces = {{ {address} }}
 c2s_ports = {{ {c2s_port} }}
 c2s_direct_tls_ports = {{ {tls_ports} }}
 component_ports = {{ {component_port} }}
-http_ports = {{}}
+http_ports = {{ {http_port} }}
+http_interfaces = {{ {address} }}
 https_ports = {{}}
 s2s_ports = {{}}
 modules_enabled = {{ {modules} }}
@@ -59,6 +60,12 @@ Component {muc} "muc"
 {components}
 """
 
+_FILES = """\
+Component {files} "http_file_share"
+  http_host = {address}
+  http_external_url = "http://127.0.0.1:{port}/"
+  http_file_share_size_limit = {limit}"""
+
 
 class Prosody(Server):
     """A private Prosody. `extra_config` is Lua for the global section of its configuration."""
@@ -73,10 +80,11 @@ class Prosody(Server):
         *,
         tls: bool = False,
         archive: bool = False,
+        upload: bool = False,
         host: str = "localhost",
         extra_config: str = "",
     ) -> None:
-        super().__init__(accounts, components, tls=tls, archive=archive, host=host)
+        super().__init__(accounts, components, tls=tls, archive=archive, upload=upload, host=host)
         self._extra_config = extra_config
 
     @classmethod
@@ -99,6 +107,13 @@ class Prosody(Server):
             f"Component {_lua(jid)}\n  component_secret = {_lua(secret)}"
             for jid, secret in self.components.items()
         ]
+        if self.upload:
+            components.append(
+                _FILES.format(
+                    files=_lua(self.files), port=self.http_port, address=_lua(LOOPBACK),
+                    limit=UPLOAD_BYTES,
+                )
+            )  # fmt: skip
         (folder / "certs").mkdir(exist_ok=True)
         self._accounts_folder.mkdir(parents=True, exist_ok=True)
         config = folder / "prosody.cfg.lua"
@@ -113,6 +128,7 @@ class Prosody(Server):
                 data=_lua(folder / "data"),
                 extra=self._extra_config,
                 host=_lua(self.host),
+                http_port=self.http_port or "",
                 log=_lua(self.log_path),
                 modules=", ".join(map(_lua, modules)),
                 muc=_lua(self.muc),
@@ -133,6 +149,8 @@ class Prosody(Server):
         services = [("c2s", self.c2s_port), ("component", self.component_port)]
         if not self.components:
             services.pop()
+        if self.http_port:
+            services.append(("http", self.http_port))
         if self.tls_port:
             services.append(("c2s_direct_tls", self.tls_port))
         return all(
