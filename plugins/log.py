@@ -115,10 +115,12 @@ class Log(Plugin):
         self._full = False
         self._writing = asyncio.Lock()
         self.spawn(self._write_all(), name="writer")
-        subject = StanzaPath("message/subject")
         self.add_handler(on.message(where=self._wants, accept=("own-echo", "delayed")), self._said)
         self.add_handler(
-            on.stanza(subject, where=self._is_subject, accept=("own-echo", "delayed")), self._said
+            on.stanza(
+                StanzaPath("message"), where=self._is_subject, accept=("own-echo", "delayed")
+            ),
+            self._said,
         )
         if self.config.presence:
             self.add_handler(on.presence(where=self._wants, accept=("own-echo",)), self._moved)
@@ -141,7 +143,9 @@ class Log(Plugin):
         return passed and bool(event.room) and (not self._rooms or event.room in self._rooms)
 
     def _is_subject(self, event: StanzaEvent) -> bool:
-        return event.type == "groupchat" and not event.body and self._wants(event)
+        if event.type != "groupchat" or event.body or not self._wants(event):
+            return False
+        return bool(event.stanza["subject"])
 
     def _said(self, event: StanzaEvent) -> None:
         key = (event.room, event.stanza_id)
