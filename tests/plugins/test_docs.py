@@ -96,8 +96,10 @@ def test_the_samples_are_configurations_of_the_plugin(name: str) -> None:
             to_struct(find(plugin).Config, table, f"[plugins.{plugin}]")
 
 
-@pytest.mark.parametrize("name", ["relay", "inject", "workers", "remind", "vote", "exec", "feed", "webhook",
-                                  "bridge", "log"])
+@pytest.mark.parametrize(
+    "name",
+    ["relay", "inject", "workers", "remind", "vote", "exec", "feed", "webhook", "bridge", "log"],
+)
 def test_every_reason_is_explained(name: str) -> None:
     files = [name, *MODULES.get(name, ())]
     source = "".join((ROOT / "plugins" / f"{file}.py").read_text() for file in files)
