@@ -57,8 +57,9 @@ class BridgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     #: Two or more: ``{room, stream}``.
     rooms: list[End]
-    #: Messages a second that pass on average, and at once.
+    #: Messages a second that pass on average.
     rate: float = 5.0
+    #: Messages that pass at once.
     burst: int = 30
     #: Characters of a message.
     max_chars: int = 5000
@@ -125,8 +126,11 @@ class Bridge(Plugin):
 
     async def start(self) -> None:
         self._ways: dict[tuple[str, str], list[_Way]] = {}
-        #: Ids of what was said for a message: (stream, who, its id) -> (stream, room) -> id.
-        self._sent: OrderedDict[tuple[str, str, str], dict[tuple[str, str], str]] = OrderedDict()
+        #: What was said for a message of (stream, sender, id): for which occupant id, and the ids in
+        #: each (stream, room).
+        self._sent: OrderedDict[tuple[str, str, str], tuple[str, dict[tuple[str, str], str]]] = (
+            OrderedDict()
+        )
         for settings in self.config.bridges.values():
             ends = []
             for end in settings.rooms:
@@ -188,9 +192,12 @@ class Bridge(Plugin):
 
     def _ids(self, event: StanzaEvent, original: str) -> dict[tuple[str, str], str]:
         """Where the ids of what is said for `event` are kept."""
-        who = event.occupant_id or event.sender
-        key = (event.source.name, who, original or event.stanza.xml.get("id", ""))
-        ids = self._sent.setdefault(key, {})
+        key = (event.source.name, event.sender, original or event.stanza.xml.get("id", ""))
+        who, ids = self._sent.get(key, ("", {}))
+        if who and event.occupant_id and who != event.occupant_id:
+            ids = {}  # another one, who has the nick now
+        # The room may begin to tell occupant ids between a message and its correction.
+        self._sent[key] = (event.occupant_id or who, ids)
         if len(self._sent) > MAX_SENT:
             self._sent.popitem(last=False)
         return ids

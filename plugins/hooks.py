@@ -53,8 +53,9 @@ class Hook(Struct, frozen=True, forbid_unknown_fields=True):
     shape: Shape = "generic"
     #: The text, with ``$name`` of what the shape has; its own ``$text`` if empty.
     template: str = ""
-    #: The environment variable, or else the file, that holds the secret.
+    #: The environment variable that holds the secret.
     secret_env: str = ""
+    #: The file that does.
     secret_file: str = ""
     #: Whether anybody may send, without a secret.
     open: bool = False
