@@ -82,8 +82,10 @@ async def test_two_rooms_over_two_streams(
             assert (await heard(by_alice, "bot"))[0] == "<bob> bye"
             alice.send_message(JID(one), "bye", mtype="groupchat")
             assert (await heard(by_bob, "echo"))[0] == "<alice> bye"
-            counts = app.pipeline.statistics().owners["bridge"]
-            assert counts == {"passed-on": 5}
+            assert app.pipeline.statistics().owners["bridge"] == {"passed-on": 5}
+            async with asyncio.timeout(LIMIT):
+                while app.pipeline.statistics().owners["log"].get("written", 0) < 10:
+                    await asyncio.sleep(0.01)
     written = {
         file.parent.name: [json.loads(line) for line in file.read_text().splitlines()]
         for file in (tmp_path / "log").rglob("*.jsonl")
