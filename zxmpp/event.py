@@ -157,16 +157,18 @@ class StanzaEvent(Event, frozen=True, eq=False):
 class RequestEvent(Event, frozen=True, eq=False):
     """One HTTP request that a plugin let in; its source answers it.
 
-    `sender` is the hook's name: what stands in the request says nothing of who sent it. `headers`
-    have names in lower case, and none that shows a secret; `body` is what was sent, as it was.
+    `sender` is the hook's name: what stands in the request says nothing of who sent it.
     """
 
     #: The name of the hook that it came to.
     hook: str
+    #: Names in lower case; none that shows a secret.
     headers: dict[str, str]
+    #: As it was sent.
     body: bytes
     #: The address that the connection came from; behind a proxy the proxy's.
     remote: str = ""
+    #: What follows ``?`` in the address.
     query: dict[str, str] = {}
 
 

@@ -169,7 +169,12 @@ class World:
 
 @pytest.mark.parametrize("strips", [False, True])
 @pytest.mark.parametrize("rooms", [PAIR, (*PAIR, (C, "two"))])
-async def test_two_bots_between_the_same_rooms(rooms: Any, strips: bool) -> None:
+async def test_two_bots_between_the_same_rooms(
+    rooms: Any, strips: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not strips:
+        # The mark alone is enough.
+        monkeypatch.setattr("zxmpp_plugins.bridge.TEXT_SECONDS", -1.0)
     async with AsyncExitStack() as stack:
         bots = {}
         for nick in ("robot", "droid"):
