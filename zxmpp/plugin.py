@@ -239,10 +239,9 @@ class Plugin:
     def feed(self, event: Event) -> bool:
         """Let `event`, of a source of the plugin's own (see `zxmpp.Source`), flow through the
         pipeline. False, and nothing is done, if no handler wants it."""
-        pipeline = self.app.pipeline
-        if not pipeline.wants(event):
+        if not self.app.pipeline.wants(event):
             return False
-        pipeline.receive([event])
+        self.app.sink([event])
         return True
 
     def count(self, reason: str) -> None:
