@@ -43,6 +43,7 @@ __all__ = [
     "FREE",
     "MAX_REPLIES",
     "OWNER",
+    "TURN_EVERY",
     "Job",
     "Owner",
     "Phase",

@@ -110,7 +110,7 @@ def test_arguments(function: Any, text: str, result: Any) -> None:
         (typed, "2026-01-31 green on", "colour: 'green' is not one of red, blue"),
         (typed, "2026-01-31 red maybe", "mode: 'maybe' is not one of on, off"),
         (typed, "2026-01-31 red on @@", "who: '@@' is not a JID"),
-        (flag, "perhaps", "on: 'perhaps' is not true or false"),
+        (flag, "perhaps", "on: 'perhaps' is not yes or no"),
         (flag, "true true", "'true' is one word too many"),
         (given_event, " ", "text is missing"),
     ],
