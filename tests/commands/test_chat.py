@@ -62,6 +62,27 @@ class Say(Plugin):
             yield word
 
     @command
+    def count(self, number: int) -> Iterator[Any]:
+        for done in range(number):
+            yield Progress(done / number)
+        yield "done"
+
+    @command(timeout=0.05)
+    def nothing(self) -> Iterator[None]:
+        while True:
+            yield None
+
+    @command(timeout=0.05)
+    async def anothing(self) -> AsyncIterator[None]:
+        while True:
+            yield None
+
+    @command
+    def flood(self) -> Iterator[str]:
+        while True:
+            yield "more"
+
+    @command
     async def work(self) -> AsyncIterator[Any]:
         yield Progress(0.5, "half")
         yield "done"
@@ -128,6 +149,21 @@ class TestShowing:
         assert await bot.hears_message("!several") == ["one", "```\nn\n2\n```"]
         assert await bot.hears_message("!later") == ["one", "two"]
 
+    async def test_progress_is_no_piece(self, bot: TestBot) -> None:
+        assert await bot.hears_message("!count 3000") == ["done"]
+
+    @pytest.mark.parametrize("name", ["nothing", "anothing"])
+    async def test_one_that_yields_nothing_for_ever_leaves_the_loop_to_others(
+        self, bot: TestBot, name: str
+    ) -> None:
+        (told,) = await bot.hears_message(f"!{name}")
+        assert told == "say took more than 0.05 s and was stopped."
+
+    async def test_a_reply_without_end_is_stopped(self, bot: TestBot) -> None:
+        *replies, told = await bot.hears_message("!flood")
+        assert len(replies) == 1000
+        assert told == "say had more than 1000 replies; the rest is left out."
+
     async def test_progress_ends_in_the_result(self, bot: TestBot) -> None:
         assert await bot.hears_message("!work") == ["done"]
 
@@ -145,6 +181,8 @@ class Answers(Struct):
 
 class Ask(Plugin):
     """Asks back."""
+
+    choices: Any = ()
 
     @command
     async def order(self, call: Call) -> str:
@@ -169,6 +207,18 @@ class Ask(Plugin):
     @command
     async def pick(self, call: Call) -> str:
         return await call.ask("Which?", Literal["red", "blue"])
+
+    @command
+    async def chosen(self, call: Call) -> str:
+        return await call.choose("Which?", self.choices)
+
+    @command
+    async def many(self, call: Call) -> str:
+        return str(await call.ask("Which?", list[str]))
+
+    @command
+    async def flags(self, call: Call) -> str:
+        return str(await call.ask("Which?", list[bool]))
 
     @command
     async def patient(self, call: Call) -> str:
@@ -275,6 +325,45 @@ class TestAsking:
         assert await asking.says(word) == "Cancelled."
         await asking.says("!stubborn")
         assert await asking.says(word) == "as you like"
+
+    @pytest.mark.parametrize(
+        ("choices", "shown", "answers"),
+        [
+            (["x", "y"], "1. x\n2. y", {"1": "x", "y": "y"}),
+            (["2", "1"], "- 2\n- 1", {"1": "1", "2": "2"}),
+            ({"a": "2", "b": "two"}, "- 2\n- two", {"2": "a", "b": "b"}),
+            (["1", "2"], "1. 1\n2. 2", {"1": "1", "2": "2"}),
+            (["20", "10"], "1. 20\n2. 10", {"1": "20", "10": "10"}),
+            (["-", "x"], "1. -\n2. x", {"-": "-"}),
+        ],
+    )
+    async def test_a_number_means_what_is_shown(
+        self, asking: TestBot, choices: Any, shown: str, answers: dict[str, str]
+    ) -> None:
+        plugin: Any = asking.app.plugins.get("ask")
+        plugin.choices = choices
+        for answer, chosen in answers.items():
+            assert await asking.says("!chosen") == f"Which?\n{shown}"
+            assert await asking.says(answer) == chosen
+
+    async def test_a_number_that_is_huge_is_no_choice(self, asking: TestBot) -> None:
+        await asking.says("!order")
+        assert "is not one of s, l" in await asking.says("9" * 5000)
+
+    async def test_a_list_is_one_answer(self, asking: TestBot) -> None:
+        await asking.says("!many")
+        assert await asking.says("1 'b c' yes") == "['1', 'b c', 'yes']"
+        await asking.says("!flags")
+        assert await asking.says("yes off 1") == "[True, False, True]"
+
+    @pytest.mark.parametrize("answer", ["bot: mine", "bot, mine", "@bot mine"])
+    async def test_in_a_room_the_bots_nick_may_stand_in_front(
+        self, asking: TestBot, answer: str
+    ) -> None:
+        await asking.says("!first", room=ROOM)
+        assert await asking.says(answer, room=ROOM) == "mine"
+        await asking.says("!first", room=ROOM)
+        assert await asking.says("bot: cancel", room=ROOM) == "Cancelled."
 
     async def test_wrong_answers_end_it(self, asking: TestBot) -> None:
         await asking.says("!pick")

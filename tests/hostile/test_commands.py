@@ -109,7 +109,9 @@ async def test_names_that_are_none_do_nothing(bot: TestBot, face: str, name: str
         assert len(str(answer)) < 1000
     assert wiped(bot) == []
     # And the bot is well.
-    (came,) = await FACES[face](bot, Case(name="back", line="hi", words=["hi"], data={"text": "hi"}))
+    (came,) = await FACES[face](
+        bot, Case(name="back", line="hi", words=["hi"], data={"text": "hi"})
+    )
     assert "hi" in str(came)
 
 
@@ -178,7 +180,9 @@ NO_ANSWERS = {
 @pytest.mark.parametrize("stanza", NO_ANSWERS.values(), ids=NO_ANSWERS)
 async def test_no_answer_in_a_chat(bot: TestBot, stanza: str) -> None:
     await bot.says("hi", room=ROOM)
-    await bot.hears(message("hi", more="<stanza-id xmlns='urn:xmpp:sid:0' id='7' by='bot@localhost'/>"))
+    await bot.hears(
+        message("hi", more="<stanza-id xmlns='urn:xmpp:sid:0' id='7' by='bot@localhost'/>")
+    )
     assert (await bot.says("!wipe")).startswith("All of it?")
     await bot.hears(stanza)
     assert wiped(bot) == []
