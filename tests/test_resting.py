@@ -18,6 +18,7 @@ class Asks(Plugin):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self.begun = asyncio.Event()
         self.gate = asyncio.Event()
         self.answers: list[str] = []
         self.limits: list[float | None] = []
@@ -69,12 +70,15 @@ class Asks(Plugin):
             call.event.stanza, "message", "chat", "bob@localhost/x", "bot@localhost/test", "?inner",
         )  # fmt: skip
         self.app.pipeline.receive([inner])
+        async with asyncio.timeout(10):
+            await self.begun.wait()
         self.limits.append(self.limit())
         return "outer"
 
     @on.message(where=lambda event: event.body == "?inner")
     async def inner(self, event: StanzaEvent) -> None:
         async with off_the_clock():
+            self.begun.set()
             await self.gate.wait()
 
 
