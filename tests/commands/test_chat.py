@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ from zxmpp import (
 )
 from zxmpp.commands import questions
 from zxmpp.testing import TestBot
+from zxmpp.testing.bot import body_of
+from zxmpp.testing.transport import feed
 
 ROOM = "room@rooms.localhost"
 QUICK = "{urn:xmpp:tmp:quick-response}response"
@@ -32,6 +35,15 @@ QUICK = "{urn:xmpp:tmp:quick-response}response"
 
 class Say(Plugin):
     """Commands of every kind."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.gate = asyncio.Event()
+
+    @command
+    async def hold(self) -> str:
+        await self.gate.wait()
+        return "held"
 
     @command
     def echo(self, *, text: str) -> str:
@@ -131,6 +143,25 @@ class TestFinding:
         assert await bot.hears_message("bot: echo hi", room=ROOM) == []
         assert await bot.says("bot_: echo hi", room=ROOM) == "hi"
 
+    async def test_a_call_that_waited_while_the_nick_changed_is_not_guessed(
+        self, bot: TestBot
+    ) -> None:
+        await bot.joins(ROOM)
+        say: Any = bot.app.plugins.get("say")
+        server = bot.app.servers["bot"]
+        server.enter(f"{ROOM}/alice", "alice@localhost/test")
+        await bot.settle()
+        for text in ("!hold", "bot: echo all of it"):
+            feed(server.xmpp, f"<message from='{ROOM}/alice' to='bot@localhost/test' "
+                 f"type='groupchat'><body>{text}</body></message>")  # fmt: skip
+        bot.app.stream().rooms.get(ROOM).nick = "bot_"  # type: ignore[attr-defined]
+        say.gate.set()
+        await bot.settle()
+        assert [body_of(each) for each in bot.sent if body_of(each)] == [
+            "held",
+            "echo was not called in time; say it again.",
+        ]
+
 
 class TestShowing:
     async def test_a_list_takes_all_words(self, bot: TestBot) -> None:
@@ -228,6 +259,10 @@ class Ask(Plugin):
             return f"caught: {error}"
 
     @command
+    async def soon(self, call: Call) -> str:
+        return await call.ask("Well?", timeout=0.05)
+
+    @command
     async def stubborn(self, call: Call) -> str:
         try:
             return await call.ask("Well?")
@@ -243,6 +278,10 @@ class Ask(Plugin):
     @on.message
     def overhear(self, event: StanzaEvent) -> None:
         self.count(f"overheard {event.body}")
+
+
+def keep_the_loop(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 @pytest.fixture
@@ -379,6 +418,22 @@ class TestAsking:
         assert asking.sent[-1].findtext("{jabber:client}body") == (
             "caught: No answer in 0.01 s: Well?"
         )
+
+    async def test_an_answer_in_the_turn_of_the_time_out_counts(self, asking: TestBot) -> None:
+        say = (
+            "<message from='alice@localhost/test' to='bot@localhost/test' type='chat'>"
+            "<body>{}</body></message>"
+        )
+        xmpp = asking.app.servers["bot"].xmpp
+        feed(xmpp, say.format("!soon"))
+        async with asyncio.timeout(10):
+            while not len(asking.app.commands.questions):
+                await asyncio.sleep(0)
+        # Both are due when the loop looks again; the answer comes first.
+        asyncio.get_running_loop().call_at(0, feed, xmpp, say.format("here"))
+        keep_the_loop(0.06)
+        await asking.settle()
+        assert [body_of(each) for each in asking.sent if body_of(each)] == ["Well?", "here"]
 
     async def test_waiting_for_a_person_takes_none_of_the_handlers_time(
         self, asking: TestBot

@@ -26,7 +26,7 @@ from slixmpp.xmlstream import StanzaBase
 from zxmpp.commands.call import Call, Live
 from zxmpp.commands.face import Face
 from zxmpp.commands.parameters import Parameter
-from zxmpp.commands.questions import Question, after_nick, is_correction, said_in
+from zxmpp.commands.questions import TRIES, Question, after_nick, is_correction, said_in
 from zxmpp.commands.registry import Command, Commands
 from zxmpp.commands.results import File, Progress, Table, as_text
 from zxmpp.commands.roles import who_of
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatFace"]
 
-#: How often a wrong answer is asked again.
-TRIES = 3
 #: XEP-0439
 _RESPONSE = "{urn:xmpp:tmp:quick-response}response"
 
@@ -157,11 +155,7 @@ def _shown(piece: Any) -> Any:
 
 def _words(field: Parameter) -> dict[str, str]:
     """What may be answered, with what is shown; empty if the answer is free."""
-    if field.options is not None:
-        return dict(field.options)
-    if field.field_type == "boolean":
-        return {"yes": "yes", "no": "no"}
-    return {choice: choice for choice in field.choices}
+    return {"yes": "yes", "no": "no"} if field.field_type == "boolean" else field.named
 
 
 def _hints(field: Parameter, words: dict[str, str]) -> list[str]:

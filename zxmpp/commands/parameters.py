@@ -133,14 +133,19 @@ class Parameter(msgspec.Struct, frozen=True):
     @property
     def choices(self) -> list[str]:
         """What there is to choose from, as words; empty if it is free."""
+        return list(self.named)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The choices, with what is shown of each."""
         if self.options is not None:
-            return list(self.options)
+            return dict(self.options)
         annotation = bare(self.type)
         if typing.get_origin(annotation) is Literal:
-            return [str(choice) for choice in typing.get_args(annotation)]
+            return {str(choice): str(choice) for choice in typing.get_args(annotation)}
         if isinstance(annotation, type) and issubclass(annotation, Enum):
-            return [str(member.value) for member in annotation]
-        return []
+            return {str(member.value): str(member.value) for member in annotation}
+        return {}
 
     @property
     def wanted(self) -> str:

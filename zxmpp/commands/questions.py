@@ -35,6 +35,7 @@ from zxmpp.streams.reading import own_words
 __all__ = [
     "MAX_OPEN",
     "MAX_TIMEOUT",
+    "TRIES",
     "Question",
     "Questions",
     "after_nick",
@@ -46,6 +47,8 @@ __all__ = [
 MAX_OPEN = 100
 #: The longest that a question waits, in seconds.
 MAX_TIMEOUT = 86400.0
+#: How often a question is put to a person whose answers are wrong.
+TRIES = 3
 #: What may stand behind the bot's nick.
 _AFTER_NICK = ":,"
 #: XEP-0308
