@@ -12,7 +12,8 @@ copyright = "2026, the zxmpp maintainers"
 release = version_of("zxmpp")
 version = release
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "generated"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions += ["drawing", "generated", "indexes"]  # in _ext
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "zxmpp"
@@ -24,4 +25,16 @@ autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-nitpicky = False
+# A class of zxmpp that a signature names has its place on a page. Backticks mark any name, so they
+# need none; nor do others' classes, type variables, what is private, and inner parts.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:obj", ".*"),
+    ("py:.*", r"(?!zxmpp\.).*"),
+    ("py:.*", r"zxmpp\.(.*\.)?(_\w+|[A-Z])"),
+    ("py:.*", r"zxmpp\.(commands\.(adhoc|words)|modules|testing\.servers\.base)\.\w+"),
+    (
+        "py:.*",
+        r"zxmpp\.(mdp\.(broker\.(records|errands)|messages)|streams\.(dispatch|matching|reply|source|turns))\.\w+",
+    ),
+]

@@ -198,7 +198,8 @@ class Admin(Plugin):
         stream: Stream (needed if there are several)
         """
         with _told():
-            self.stream(stream).join(room.bare, nick)
+            chosen = self.stream(stream)
+            chosen.join(room.bare, nick, bookmark=chosen.keeps_bookmarks)
         return f"Joining {room.bare}."
 
     def leave(self, room: JID, stream: str = "") -> str:

@@ -87,6 +87,7 @@ class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class ExecConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """``[plugins.exec]``"""
 
+    #: The commands, one table each.
     commands: dict[str, CommandSettings] = {}
     #: Programs that run at the same time.
     max_running: int = 4

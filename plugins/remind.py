@@ -52,8 +52,9 @@ class RemindConfig(Struct, frozen=True, forbid_unknown_fields=True):
     file: str = "remind.json"
     #: The time zone of times and dates, as ``Europe/Berlin``.
     zone: str = "UTC"
-    #: Reminders that one person may have, and all together.
+    #: Reminders that one person may have.
     max_each: int = 20
+    #: Reminders that all together may have.
     max_all: int = 1000
     #: Characters of a reminder's text.
     max_chars: int = 500

@@ -22,10 +22,13 @@ from zxmpp import (
     Image,
     Plugin,
     PluginError,
+    Reaction,
     Refused,
     StanzaEvent,
+    StreamError,
     Table,
     UserError,
+    block,
     command,
     every,
     on,
@@ -35,8 +38,6 @@ from zxmpp_plugins.places import identity, place_of
 from zxmpp_plugins.polls import KEYS, Poll
 
 __all__ = ["Vote", "VoteConfig"]
-
-_REACTIONS = "{urn:xmpp:reactions:0}reactions"
 
 
 class VoteConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,14 +64,6 @@ class VoteConfig(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{key} must be above 0")
         if not 2 <= self.max_options <= len(KEYS):
             raise ValueError(f"max_options is a number from 2 to {len(KEYS)}")
-
-
-class _HasReactions:
-    """Matches what has reactions."""
-
-    @staticmethod
-    def match(stanza: Any) -> bool:
-        return stanza.xml.find(_REACTIONS) is not None
 
 
 class Vote(Plugin):
@@ -157,19 +150,23 @@ class Vote(Plugin):
         if self._voter(call) != poll.opener and not chair:
             raise UserError("Whoever opened the vote closes it.")
         del self._polls[poll.place.stream, poll.place.to]
-        table = poll.table()
-        yield table
+        yield poll.table()
+        if (png := await self._chart(poll)) is not None:
+            yield Image("vote.png", png, "image/png", f"The result of: {poll.question}")
+
+    async def _chart(self, poll: Poll) -> bytes | None:
+        rows = poll.table().rows
+        names, numbers = zip(*((option, votes) for _, option, votes in rows), strict=True)
         try:
-            names, numbers = zip(*((option, votes) for _, option, votes in table.rows), strict=True)
-            png = await self.run_blocking(
+            png: bytes = await self.run_blocking(
                 chart.bars, poll.question, names, numbers, self.config.font
             )
         except (ImportError, OSError, RuntimeError) as error:
             self.count("no-chart")
             self.log.warning("votes are shown without a chart: %s; pip install zxmpp[plot], and see "
                              "[plugins.%s] font", error, self.instance)  # fmt: skip
-        else:
-            yield Image("vote.png", png, "image/png", f"The result of: {poll.question}")
+            return None
+        return png
 
     def _here(self, call: Call) -> Poll:
         place = place_of(call)
@@ -190,15 +187,21 @@ class Vote(Plugin):
         return True
 
     @every(60)
-    def expire(self) -> None:
+    async def expire(self) -> None:
         """Close what has been open for long enough."""
         now = asyncio.get_running_loop().time()
-        for key, poll in list(self._polls.items()):
-            if poll.ends <= now:
-                del self._polls[key]
-                self.count("expired")
-                result = "\n".join([poll.question, *poll.table().lines()])
-                self.say(key[1], f"The vote is over.\n```\n{result}\n```", stream=key[0])
+        for (stream, to), poll in list(self._polls.items()):
+            if poll.ends > now:
+                continue
+            del self._polls[stream, to]
+            self.count("expired")
+            result = "\n".join([poll.question, *poll.table().lines()])
+            self.say(to, f"The vote is over.\n{block(result)}", stream=stream)
+            if (png := await self._chart(poll)) is not None:
+                try:
+                    await self.send_file(to, png, "vote.png", "image/png", stream=stream)
+                except StreamError as error:
+                    self.log.warning("the chart of a vote is not sent: %s", error)
 
     # -- reactions -------------------------------------------------------------------------------
 
@@ -209,15 +212,15 @@ class Vote(Plugin):
         if poll is not None and not poll.reference and event.body.endswith(self._asked(poll)):
             poll.reference = event.stanza_id or str(event.stanza.xml.get("id", ""))
 
-    @on.stanza(_HasReactions())
+    @on.reaction
     def reacted(self, event: StanzaEvent) -> None:
         """Count a reaction; who takes it back has not voted."""
         poll = self._polls.get((event.source.name, event.room))
-        reactions = event.stanza.xml.find(_REACTIONS)
-        if poll is None or not poll.reference or reactions.get("id") != poll.reference:
+        reaction = Reaction.of(event)
+        if poll is None or not poll.reference or reaction.id != poll.reference:
             return
         voter = identity(event.sender, event.room, event.occupant_id)
-        option = poll.option_of([child.text or "" for child in reactions])
+        option = poll.option_of(reaction.emojis)
         if option is None:
             poll.votes.pop(voter, None)
         else:

@@ -62,6 +62,7 @@ class CommandSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class WorkersConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """``[plugins.workers]``"""
 
+    #: The commands, one table each.
     commands: dict[str, CommandSettings] = {}
     #: The largest answer to a command, in bytes.
     max_answer_bytes: int = 65_536

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zxmpp.app import App, attach
+    from zxmpp.app import App
+    from zxmpp.attached import attach
     from zxmpp.commands import Call
     from zxmpp.commands.results import Confirm, File, Form, Image, Progress, Table
     from zxmpp.config import Settings, load
@@ -106,7 +107,7 @@ _HOMES = {
     "Plugin": "plugin",
     "Reaction": "streams.reading",
     "Settings": "config",
-    "attach": "app",
+    "attach": "attached",
     "block": "streams.styling",
     "command": "declare",
     "every": "declare",

@@ -82,15 +82,15 @@ class Source(Protocol):
 
 
 class Event(Struct, frozen=True, eq=False):
-    """One arrival.
+    """One arrival."""
 
-    `keys` are the buckets of the route index that the Event belongs to; `lane` names the
-    conversation that it is part of: Events of one lane are handled in order.
-    """
-
+    #: Where it came in, and where its answer goes out: a stream or a socket.
     source: Source
+    #: The buckets of the route index that it belongs to.
     keys: tuple[Key, ...]
+    #: Who sent it: the only identity that counts.
     sender: str
+    #: The conversation that it is part of: Events of one lane are handled in order.
     lane: Hashable
 
     @property
@@ -102,13 +102,13 @@ class Event(Struct, frozen=True, eq=False):
 class FramesEvent(Event, frozen=True, eq=False):
     """One whole multipart message from a ZeroMQ socket.
 
-    `frames` are the message's frames without the routing prefix. `envelope` is that prefix as a
-    reply needs it again: the routing id (and the empty delimiter after it, if there was one) of a
-    ROUTER or STREAM socket; empty for all other types. `sender` is the hex form of the routing id,
-    else the socket's name.
+    `sender` is the hex form of the routing id, else the socket's name.
     """
 
+    #: The message's frames without the routing prefix.
     frames: list[bytes]
+    #: That prefix as a reply needs it again: the routing id (and the empty delimiter after it, if
+    #: there was one) of a ROUTER or STREAM socket; empty for all other types.
     envelope: list[bytes]
 
     @property
@@ -119,12 +119,13 @@ class FramesEvent(Event, frozen=True, eq=False):
 class StanzaEvent(Event, frozen=True, eq=False):
     """One stanza (RFC 6120, 8) from an XMPP stream.
 
-    `stanza` is slixmpp's object. `sender` is the verified bare JID of whoever sent it: the 'from'
+    `sender` is the verified bare JID of whoever sent it: the 'from'
     that the server stamped or, in a room, the real JID if the room's own presence told us. Where
     a room hides it, `sender` is the occupant JID, ``room@service/nick``, which never equals a bare
     JID. Allow-lists look at `sender` only; roles also at what the room vouches for, the last two.
     """
 
+    #: slixmpp's object.
     stanza: Any
     #: ``message``, ``presence`` or ``iq``; the local name of anything else.
     name: str
@@ -134,7 +135,7 @@ class StanzaEvent(Event, frozen=True, eq=False):
     from_: str
     #: The JID in 'to', as stamped by the server.
     to: str
-    #: The text of <body/>; empty if there is none.
+    #: The text of ``<body/>``; empty if there is none.
     body: str = ""
     #: The bare JID of the room for a message or presence that came through a room; else empty.
     room: str = ""
@@ -175,10 +176,13 @@ class Lifecycle(StrEnum):
 
 
 class LifecycleEvent(Event, frozen=True, eq=False):
-    """A change in the life of `subject`: a stream's or socket's name, or a room's JID."""
+    """A change in the life of the app, a stream, a room or a socket."""
 
+    #: What has changed.
     what: Lifecycle
+    #: Of whom: a stream's or socket's name, or a room's JID.
     subject: str
+    #: A text: the reason, the nick, the endpoint.
     detail: str = ""
 
 

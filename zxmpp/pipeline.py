@@ -33,14 +33,21 @@ log = logging.getLogger(__name__)
 
 
 class PipelineStatistics(Struct, frozen=True):
-    """Counts since the start. `counts` has what was dropped, refused or failed, by reason."""
+    """Counts since the start."""
 
+    #: Events that came in.
     received: int
+    #: Handlers that began, or went to wait in a lane.
     started: int
+    #: Those of them that have ended, in whatever way.
     finished: int
+    #: What waits in a lane, now.
     waiting: int
+    #: Conversations in which something waits or runs, now.
     lanes: int
+    #: What was dropped, refused or failed, by reason.
     counts: dict[str, int]
+    #: The same for each plugin, by its name; under ``commands`` what no plugin answers for.
     owners: dict[str, dict[str, int]]
 
     @property

@@ -1,5 +1,5 @@
-"""Tables made from the code: ``{keys}`` of a settings struct, ``{members}`` of an enum,
-``{transitions}`` of a table of states.
+"""Tables made from the code: ``{keys}`` of a settings struct, ``{fields}`` of another one,
+``{members}`` of an enum, ``{transitions}`` of a table of states.
 
 Rules:
 - The meaning of a key or member is its ``#:`` comment; a table can't say what the code does not.
@@ -18,10 +18,11 @@ import msgspec
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
-__all__ = ["setup"]
+__all__ = ["Table", "default_of", "first_paragraph", "hints_of", "meanings_of", "setup"]
 
 _LIST_BEGINS = re.compile(r"^[-*] ")
 
@@ -32,12 +33,41 @@ def named(dotted: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def meanings_of(cls: Any) -> dict[str, str]:
-    """The ``#:`` comments of a class, by attribute."""
-    found = ModuleAnalyzer.for_module(cls.__module__).find_attr_docs()
+class Meanings(dict[str, str]):
+    """``#:`` comments by attribute; one that is missing is an error of the build."""
+
+    def __init__(self, of: str) -> None:
+        self.of = of
+
+    def __missing__(self, name: str) -> str:
+        raise ExtensionError(f"{self.of}.{name} has no meaning: write a #: comment above it")
+
+
+def meanings_of(cls: Any) -> Meanings:
+    """The ``#:`` comments of a class and of those that it extends, by attribute."""
+    found = Meanings(f"{cls.__module__}.{cls.__name__}")
+    for base in reversed(cls.__mro__):
+        if base.__module__.startswith("zxmpp"):
+            comments = ModuleAnalyzer.for_module(base.__module__).find_attr_docs()
+            found.update(
+                (attr, " ".join(text).strip())
+                for (of, attr), text in comments.items()
+                if of == base.__name__
+            )
+    return found
+
+
+def hints_of(cls: Any) -> dict[str, str]:
+    """The annotations of a class and of those that it extends, as they are written."""
     return {
-        attr: " ".join(text).strip() for (of, attr), text in found.items() if of == cls.__name__
+        name: kind
+        for base in reversed(cls.__mro__)
+        for name, kind in vars(base).get("__annotations__", {}).items()
     }
+
+
+def first_paragraph(docstring: str | None) -> str:
+    return " ".join((docstring or "").partition("\n\n")[0].split())
 
 
 class Table(SphinxDirective):
@@ -49,14 +79,22 @@ class Table(SphinxDirective):
     def rows(self, about: Any) -> list[tuple[str, ...]]:
         raise NotImplementedError
 
+    def about(self) -> Any:
+        return named(self.arguments[0])
+
     def run(self) -> list[nodes.Node]:
-        lines = [self.head, ("---",) * len(self.head), *self.rows(named(self.arguments[0]))]
+        self.env.note_reread()  # the code may have changed when the page has not
+        box = nodes.container()
+        self.fill(box, self.head, self.rows(self.about()))
+        return list(box.children)
+
+    def fill(self, box: nodes.Element, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        """Put a table into `box`."""
+        lines = [head, ("---",) * len(head), *rows]
         text = [
             f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines
         ]
-        box = nodes.container()
-        self.state.nested_parse(StringList(text, self.arguments[0]), 0, box)
-        return list(box.children)
+        self.state.nested_parse(StringList(text, self.name), 0, box)
 
 
 class Keys(Table):
@@ -65,16 +103,25 @@ class Keys(Table):
     head = ("key", "type", "default", "meaning")
 
     def rows(self, about: Any) -> list[tuple[str, ...]]:
-        meanings = meanings_of(about)
-        hints = {
-            name: kind
-            for base in about.__mro__
-            for name, kind in vars(base).get("__annotations__", {}).items()
-        }
+        meanings, hints = meanings_of(about), hints_of(about)
         return [
-            (f"`{field.encode_name}`", f"`{hints[field.name]}`", _default(field), meanings[field.name])
+            (f"`{field.encode_name}`", f"`{hints[field.name]}`", default_of(field),
+             meanings[field.name])
             for field in msgspec.structs.fields(about)
         ]  # fmt: skip
+
+
+class Fields(Table):
+    """``{fields} zxmpp.event.StanzaEvent``"""
+
+    head = ("field", "type", "meaning")
+
+    def rows(self, about: Any) -> list[tuple[str, ...]]:
+        meanings, hints = meanings_of(about), hints_of(about)
+        return [
+            (f"`{field.name}`", f"`{hints[field.name]}`", meanings[field.name])
+            for field in msgspec.structs.fields(about)
+        ]
 
 
 class Members(Table):
@@ -101,7 +148,7 @@ class Transitions(Table):
         ]  # fmt: skip
 
 
-def _default(field: msgspec.structs.FieldInfo) -> str:
+def default_of(field: msgspec.structs.FieldInfo) -> str:
     if field.default is not msgspec.NODEFAULT:
         value = field.default
     elif field.default_factory is not msgspec.NODEFAULT:
@@ -121,6 +168,7 @@ def open_lists(app: Any, what: str, name: str, obj: Any, options: Any, lines: li
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("keys", Keys)
+    app.add_directive("fields", Fields)
     app.add_directive("members", Members)
     app.add_directive("transitions", Transitions)
     app.connect("autodoc-process-docstring", open_lists)

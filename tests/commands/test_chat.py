@@ -15,6 +15,7 @@ from zxmpp import (
     Call,
     Cancelled,
     Confirm,
+    File,
     Form,
     Plugin,
     Progress,
@@ -478,3 +479,41 @@ class TestAsking:
         assert answers == ["A?", "ask waits for 2 answers already; try again later."]
         counts = asking.app.pipeline.statistics().owners["ask"]
         assert counts["questions-full"] == 1
+
+
+REPLY = (
+    "<message from='alice@localhost/test' to='bot@localhost/test' type='chat' id='r'>"
+    "<body>&gt; what was said\n{text}</body>"
+    "<reply xmlns='urn:xmpp:reply:0' to='bot@localhost/test' id='x'/>"
+    "<fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='0' end='16'/></fallback>"
+    "</message>"
+)
+
+
+class TestReplies:
+    async def test_what_a_reply_quotes_is_not_what_was_said(self, asking: TestBot) -> None:
+        sent = await asking.hears(REPLY.format(text="!echo hi"))
+        assert [body_of(stanza) for stanza in sent] == ["hi"]
+        await asking.says("!first")
+        sent = await asking.hears(REPLY.format(text="mine"))
+        assert [body_of(stanza) for stanza in sent] == ["mine"]
+
+    async def test_a_quotation_that_is_none_is_no_command(self, bot: TestBot) -> None:
+        assert await bot.hears_message("> what was said\n!echo hi") == []
+
+
+class Files(Plugin):
+    """Sends a file."""
+
+    @command
+    def file(self) -> File:
+        return File("a.txt", b"hello", text="Here")
+
+
+async def test_a_file_that_cannot_be_sent_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with TestBot(plugins=[Files]) as bot:
+        assert await bot.says("!file") == (
+            "Here\na.txt (text/plain, 5 bytes): it can't be sent here."
+        )
+        assert bot.app.pipeline.statistics().owners["files"]["file-not-sent"] == 1
+    assert "command file: " in caplog.text

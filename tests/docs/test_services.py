@@ -18,6 +18,7 @@ from zxmpp.mdp.wire import DIALECTS, V02, Dialect
 ROOT = Path(__file__).resolve().parents[2]
 HOWTO = ROOT / "docs" / "howto" / "services.md"
 PAGE = ROOT / "docs" / "reference" / "mdp.md"
+METRICS = ROOT / "docs" / "reference" / "metrics.md"
 SOURCES = [file.read_text() for file in (ROOT / "zxmpp" / "mdp").rglob("*.py")]
 
 
@@ -52,14 +53,14 @@ def as_cells(frames: list[bytes]) -> list[str]:
 
 def test_every_malformed_message_has_its_reason_explained() -> None:
     table = rows(PAGE)
-    counts = rows(HOWTO)
+    counts = rows(METRICS)
     for reason in found(r'Malformed\(\s*"([a-z-]+)"') - found(r'Malformed\("(not-for-[a-z-]+)"'):
         assert reason in table, reason
         assert reason in counts, reason
 
 
 def test_every_count_is_explained() -> None:
-    table = rows(HOWTO)
+    table = rows(METRICS)
     names = found(r'_complain\([\w.]+, "([a-z-]+)"') | found(r'_unexpected\([^)]*now, "([a-z-]+)"')
     names |= {f"worker-{why}" for why in found(r'\blose\([\w.]+, "([a-z-]+)"')}
     names |= {

@@ -255,14 +255,16 @@ async def test_votes_and_voices_are_bounded() -> None:
         assert counts(bot, "vote") == {"votes-full": 1, "voters-full": 2, "refused": 2}
 
 
-async def test_a_vote_ends_by_itself() -> None:
+async def test_a_vote_ends_by_itself(caplog: pytest.LogCaptureFixture) -> None:
     async with TestBot(CONFIG + "hours = 1e-9") as bot:
         await says(bot, "alice", POLL)
         before = len(bot.sent)
-        bot.app.plugins.get("vote").expire()
+        await bot.app.plugins.get("vote").expire()
         message = await bot.next_message(after=before)
         assert (message.get("to"), message.get("type")) == (ROOM, "groupchat")
         assert body_of(message).startswith("The vote is over.\n```\nWhere to?\nnumber  option")
+        # This server takes no files.
+        assert "the chart of a vote is not sent" in caplog.text
         assert await says(bot, "alice", "!vote 1") == "There is no vote here; !poll opens one."
 
 

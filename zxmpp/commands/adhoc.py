@@ -298,8 +298,6 @@ class AdhocFace(Face):
     async def upload(self, event: StanzaEvent, file: File) -> str:
         """Put `file` where people can get it; its URL. StreamError if that can't be."""
         known = self._streams.get(event.source.name)
-        upload = getattr(known and known.stream, "upload", None)
-        if upload is None:
-            raise StreamError(f"stream {event.source.name!r} has no upload of files")
-        url: str = await upload(file.data, file.name, file.type)
-        return url
+        if known is None:
+            raise StreamError(f"there is no stream {event.source.name!r} any more")
+        return await known.stream.upload(file.data, file.name, file.type)

@@ -15,6 +15,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import ExitStack, aclosing
@@ -31,15 +32,18 @@ from zxmpp.commands.registry import Command, Commands
 from zxmpp.commands.results import File, Progress, Table, as_text
 from zxmpp.commands.roles import who_of
 from zxmpp.commands.words import Line
-from zxmpp.errors import Cancelled, Refused
+from zxmpp.errors import Cancelled, Refused, StreamError
 from zxmpp.event import HANDLED, Failure, Lifecycle, StanzaEvent
 from zxmpp.handlers import FREE, Route
+from zxmpp.streams.styling import block
 
 if TYPE_CHECKING:
     from zxmpp.commands.signature import Bound
     from zxmpp.streams.live import Edits
 
 __all__ = ["ChatFace"]
+
+log = logging.getLogger(__name__)
 
 #: XEP-0439
 _RESPONSE = "{urn:xmpp:tmp:quick-response}response"
@@ -83,9 +87,14 @@ class ChatCall(Call):
                             live = stack.enter_context(self.live())
                         live.show(as_text(piece))
                     elif isinstance(piece, File):
-                        await self.event.source.send_file(
-                            self.event, piece.name, piece.data, piece.type, piece.text
-                        )
+                        try:
+                            await self.event.source.send_file(
+                                self.event, piece.name, piece.data, piece.type, piece.text
+                            )
+                        except StreamError as error:
+                            self._command.owner.counts["file-not-sent"] += 1
+                            log.warning("command %s: %s", self.command, error)
+                            yield f"{as_text(piece)}: it can't be sent here."
                     elif live is not None and isinstance(piece, str | Table):
                         live.finish(_shown(piece))
                         live = None
@@ -147,7 +156,7 @@ def _is_message(result: Any) -> bool:
 def _shown(piece: Any) -> Any:
     """What a stream sends for a piece."""
     if isinstance(piece, Table):
-        return f"```\n{as_text(piece)}\n```"
+        return block(as_text(piece))
     if piece is None or piece is HANDLED or isinstance(piece, StanzaBase):
         return piece
     return as_text(piece)
