@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from hashlib import sha256
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -37,6 +37,12 @@ class Notes(Plugin):
     def back(self, *, text: str) -> str:
         """Say it back."""
         return text
+
+    @command
+    def flood(self) -> Iterator[str]:
+        """Answer for ever."""
+        while True:
+            yield "x"
 
     @command
     def words(self, *words: str) -> str:
@@ -128,6 +134,12 @@ async def test_whoever_is_no_admin_learns_the_same_from_each_face(bot: TestBot) 
     async with Peer(bot) as peer:  # who may open this one may do all
         assert [each["text"] for each in await peer.call({"text": "wipe"}, True)] == ["wiped"]
     assert wiped(bot) == ["@local"]
+
+
+@pytest.mark.parametrize("face", FACES)
+async def test_a_result_without_end_has_an_end(bot: TestBot, face: str) -> None:
+    answers = await FACES[face](bot, Case(name="flood"))
+    assert "notes had more than 1000 replies; the rest is left out." in str(answers[-1])
 
 
 # -- answers -----------------------------------------------------------------------------------
@@ -282,6 +294,21 @@ async def test_who_has_a_nick_when_the_bot_comes_back_answers_nothing(
     await bot.settle()
     await bot.hears(message("yes", FROM_ALICE, "groupchat"))
     assert wiped(bot) == []
+
+
+async def test_whom_the_room_names_may_answer_when_the_bot_is_back(bot: TestBot) -> None:
+    assert (await bot.says("!wipe", room=ROOM)).startswith("All of it?")
+    bot.app.stream().leave(ROOM)
+    await bot.settle()
+    assert len(bot.app.commands.questions) == 1
+    assert await bot.says("yes", room=ROOM, affiliation="owner") == "wiped"
+
+
+async def test_leaving_a_room_ends_no_question_in_another(bot: TestBot) -> None:
+    await asked_in_a_room(bot)
+    bot.app.stream().leave("den@rooms.localhost")
+    await bot.settle()
+    assert len(bot.app.commands.questions) == 1
 
 
 # -- what calls nothing --------------------------------------------------------------------------
