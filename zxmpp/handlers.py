@@ -36,10 +36,9 @@ from zxmpp.errors import Refused
 from zxmpp.event import Event, Failure, Source, StanzaEvent
 from zxmpp.failures import failure_of
 from zxmpp.lanes import Lanes, Rest
-from zxmpp.resting import CURRENT, RUN, Run, off_the_clock
+from zxmpp.resting import CURRENT, RUN, Run
 
 __all__ = [
-    "CURRENT",
     "FREE",
     "MAX_REPLIES",
     "OWNER",
@@ -50,7 +49,6 @@ __all__ = [
     "Route",
     "Runner",
     "TooManyReplies",
-    "off_the_clock",
 ]
 
 log = logging.getLogger(__name__)

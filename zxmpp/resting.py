@@ -17,7 +17,7 @@ from typing import Protocol
 
 from zxmpp.event import Event, StanzaEvent
 
-__all__ = ["CURRENT", "RUN", "Run", "off_the_clock"]
+__all__ = ["CURRENT", "RUN", "Account", "Run", "off_the_clock"]
 
 #: The stanza that is being handled here, for what a handler does on behalf of its sender.
 CURRENT: ContextVar[StanzaEvent | None] = ContextVar("zxmpp current stanza", default=None)

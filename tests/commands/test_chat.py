@@ -477,6 +477,13 @@ class TestAsking:
         assert answers == ["A?", "ask waits for 2 answers already; try again later."]
         counts = asking.app.pipeline.statistics().owners["ask"]
         assert counts["questions-full"] == 1
+        # Who has answered makes room, and nothing is kept of them.
+        for name in ("a", "b", "c", "d"):
+            sender = f"{name}@localhost/x"
+            if name not in "ab":
+                assert await asking.says("!first", sender=sender) == "A?"
+            assert await asking.says("mine", sender=sender) == "mine"
+        assert not asking.app.commands.questions._open
 
 
 REPLY = (

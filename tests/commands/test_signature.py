@@ -180,6 +180,16 @@ def test_types_that_nobody_could_give_are_refused() -> None:
             Signature(function, "!cmd")
 
 
+@pytest.mark.parametrize(
+    ("annotation", "field"),
+    [(bool, "boolean"), (list[bool], "text-multi"), (list[JID], "jid-multi"), (Colour, "list-single"),
+     (list[Colour], "list-multi"), (int | None, "text-single"), (list[int] | None, "text-multi"),
+     (Annotated[int, Meta(ge=1)], "text-single"), (Annotated[bool, Meta()] | None, "boolean")],
+)  # fmt: skip
+def test_fields_of_forms(annotation: Any, field: str) -> None:
+    assert Parameter.of("x", annotation).field_type == field
+
+
 @pytest.mark.parametrize("value", [5, None, [], {}, True, "", "a\ud800@b"])
 def test_json_that_is_no_jid(value: Any) -> None:
     with pytest.raises(ValueError, match="is not a JID"):

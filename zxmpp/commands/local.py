@@ -35,7 +35,8 @@ from zxmpp.commands.words import Line, WordList
 from zxmpp.errors import Cancelled, SocketError, Unanswered, UsageError
 from zxmpp.event import Failure, FramesEvent, Lifecycle, LifecycleEvent
 from zxmpp.failures import failure_of
-from zxmpp.handlers import FREE, Route, off_the_clock
+from zxmpp.handlers import FREE, Route
+from zxmpp.resting import off_the_clock
 from zxmpp.sockets import SocketSettings, SocketSource
 
 if TYPE_CHECKING:

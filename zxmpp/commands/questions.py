@@ -28,7 +28,8 @@ from zxmpp.commands.roles import who_of
 from zxmpp.errors import Cancelled, Refused, Unanswered
 from zxmpp.event import Event, LifecycleEvent, StanzaEvent
 from zxmpp.guards import Verdict
-from zxmpp.handlers import Owner, off_the_clock
+from zxmpp.handlers import Owner
+from zxmpp.resting import off_the_clock
 from zxmpp.streams.names import CORRECTION
 from zxmpp.streams.reading import own_words
 
