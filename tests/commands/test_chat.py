@@ -211,6 +211,12 @@ class Answers(Struct):
     often: int = 1
 
 
+class Sign(Struct):
+    """One with a choice that is a dash."""
+
+    mark: Literal["-", "+"] = "+"
+
+
 class Ask(Plugin):
     """Asks back."""
 
@@ -231,6 +237,10 @@ class Ask(Plugin):
     @command
     def settings(self) -> Form:
         return Form(Answers, lambda given: f"{given.room} {given.often}", title="Settings")
+
+    @command
+    def sign(self) -> Form:
+        return Form(Sign, lambda given: given.mark)
 
     @command
     def wipe(self) -> Confirm:
@@ -385,6 +395,10 @@ class TestAsking:
         for answer, chosen in answers.items():
             assert await asking.says("!chosen") == f"Which?\n{shown}"
             assert await asking.says(answer) == chosen
+
+    async def test_a_dash_that_is_a_choice_is_no_default(self, asking: TestBot) -> None:
+        assert await asking.says("!sign") == "Mark\n1. -\n2. +\n(- for '+')"
+        assert await asking.says("-") == "-"
 
     async def test_a_number_that_is_huge_is_no_choice(self, asking: TestBot) -> None:
         await asking.says("!order")

@@ -66,6 +66,10 @@ def bounded(n: Annotated[int, Meta(ge=1, le=5)], *more: Annotated[str, Meta(max_
     return n, more
 
 
+def spread(*words: str) -> Any:
+    return words
+
+
 def levels(level: Literal[1, 2], *flags: bool) -> Any:
     return level, flags
 
@@ -135,6 +139,8 @@ def test_arguments(function: Any, text: str, result: Any) -> None:
         (numbers, "1 " + "9" * 400, "is not a number"),
         (bounded, "6", "n: '6' is not a whole number (Expected `int` <= 5)"),
         (bounded, "1 abcd", "more: 'abcd' is not a str (Expected `str` of length <= 3)"),
+        (spread, "a" * 5000, "the words have more than 4096 characters"),
+        (spread, "a " * 3000, "the words have more than 4096 characters"),
         (levels, "3", "level: '3' is not one of 1, 2"),
         (flag, "perhaps", "on: 'perhaps' is not yes or no"),
         (flag, "true true", "'true' is one word too many"),

@@ -119,7 +119,10 @@ class ChatCall(Call):
     async def _fill(self, question: Question) -> dict[str, Any]:
         lines = [line for line in (question.title, question.text) if line]
         if len(question.fields) == 1:
-            return {each.name: await self._ask(question, each, lines) for each in question.fields}
+            (field,) = question.fields
+            if field.title not in lines:
+                lines.append(field.title)
+            return {field.name: await self._ask(question, field, lines)}
         if lines:
             self.reply("\n".join(lines))
         return {
