@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from zxmpp.event import (
         HANDLED,
         Event,
+        Failure,
         FramesEvent,
         Lifecycle,
         LifecycleEvent,
+        RequestEvent,
+        Source,
         StanzaEvent,
     )
     from zxmpp.mdp.errors import BadAnswer, NoAnswer, NoAnswerInTime
@@ -52,6 +55,7 @@ __all__ = [
     "ConfigError",
     "Confirm",
     "Event",
+    "Failure",
     "File",
     "Form",
     "FramesEvent",
@@ -67,8 +71,10 @@ __all__ = [
     "Progress",
     "Reaction",
     "Refused",
+    "RequestEvent",
     "Settings",
     "SocketError",
+    "Source",
     "StanzaEvent",
     "StreamError",
     "Table",
