@@ -20,12 +20,12 @@ from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.guards import Dedupe, RateLimit, judge_marks
-from zxmpp.handlers import Runner
 from zxmpp.invitations import Invitations
 from zxmpp.loader import Loader
 from zxmpp.pipeline import Pipeline
 from zxmpp.recording import OwnedRunner, Recorder
 from zxmpp.reload import apply
+from zxmpp.runner import Runner
 from zxmpp.services import Services
 from zxmpp.signals import run
 from zxmpp.sockets import SocketSettings, SocketSource

@@ -24,7 +24,7 @@ from zxmpp.commands.questions import Question
 from zxmpp.commands.results import Confirm, Form, Progress
 from zxmpp.commands.roles import Who
 from zxmpp.event import StanzaEvent
-from zxmpp.handlers import MAX_REPLIES, TURN_EVERY, TooManyReplies
+from zxmpp.runner import MAX_REPLIES, TURN_EVERY, TooManyReplies
 
 if TYPE_CHECKING:
     from zxmpp.commands.registry import Command
