@@ -5,6 +5,7 @@ Rules:
   another one could do things in the world.
 - What the recording says came in comes in when it says so; see `zxmpp.testing.stand_ins`.
 - Life-cycle changes are those of the recording; who is in which room follows from its presences.
+- What the owner's shell asks is not asked again, nor compared: it comes by no stream or socket of the bot.
 - Compared is what `zxmpp.testing.alike` makes of it: how conversations overlap is chance.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from zxmpp.commands.roles import LOCAL
 from zxmpp.config import BROKER, BrokerSettings, PluginSettings, Settings
 from zxmpp.errors import ConfigError
 from zxmpp.event import Lifecycle, LifecycleEvent, Source
@@ -27,6 +29,7 @@ from zxmpp.loader import find
 from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.recording import Entry, Header, Recording, frame_bytes
 from zxmpp.sockets import SocketSettings
+from zxmpp.sockets.settings import TYPES
 from zxmpp.streams import RoomSettings, StreamSettings
 from zxmpp.testing.alike import Alike
 from zxmpp.testing.clock import VirtualClock
@@ -77,20 +80,27 @@ async def _replay(recording: Recording, plugin: str, settings: Settings) -> Repl
         if entry.by == name:
             now.add(entry)
 
-    app = ReplayApp(_as_recorded(recording.header, settings, name, part), sent)
+    try:
+        as_recorded = _as_recorded(recording.header, settings, name, part)
+    except ValueError as error:
+        raise ConfigError(f"{recording.path}:1: the header is broken: {error}") from None
+    app = ReplayApp(as_recorded, sent)
     senders: Counter[str] = Counter()
     async with app:
         player = _Player(app, recording)
         for entry in recording:
-            if entry.way == "out" and entry.by:
-                senders[entry.by] += 1
-                if entry.by == name:
-                    then.add(entry)
+            if entry.name == LOCAL:
+                continue
             try:
+                if entry.way == "out" and entry.by:
+                    senders[entry.by] += 1
+                    if entry.by == name:
+                        then.add(entry)
                 await player.play(entry)
-            except (ValueError, ET.ParseError, TimeoutError) as error:
+            except (ValueError, ET.ParseError, TimeoutError, LookupError, RecursionError) as error:
+                what = "was sent" if entry.way == "out" else "came in"
                 raise ConfigError(
-                    f"{recording.path}: what came in after {entry.t} s ({entry.kind} of "
+                    f"{recording.path}: what {what} after {entry.t} s ({entry.kind} of "
                     f"{entry.name}) can't be played: {error}"
                 ) from error
     diff: list[str] = []
@@ -114,6 +124,9 @@ def _as_recorded(header: Header, settings: Settings, name: str, plugin: PluginSe
         streams[stream] = msgspec.structs.replace(
             known, kind=part.kind, jid=part.jid, nick=part.nick, rooms=rooms
         )
+    for type in header.sockets.values():
+        if type not in TYPES:
+            raise ValueError(f"{type!r} is no type of socket")
     sockets = {
         socket: settings.sockets.get(socket, SocketSettings(type=type))
         for socket, type in header.sockets.items()
@@ -195,6 +208,8 @@ class _Player:
         if self._has(entry.name, self._app.sockets):
             message = [frame_bytes(frame) for frame in (*entry.envelope, *entry.frames)]
             receive = self._app.sockets[entry.name].socket.on_messages
+            if not message:
+                raise ValueError("a message has at least one frame")
             if receive is not None:
                 receive([message])
 
