@@ -67,7 +67,9 @@ def test_rate_per_sender() -> None:
 
 def other(name: str, type: str, **fields: Any) -> StanzaEvent:
     fields = {"body": "", **fields}
-    return StanzaEvent(SOURCE, (name,), "mallory@localhost", "", None, name, type, "m", "b", **fields)
+    return StanzaEvent(
+        SOURCE, (name,), "mallory@localhost", "", None, name, type, "m", "b", **fields
+    )
 
 
 @pytest.mark.parametrize(

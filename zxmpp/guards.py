@@ -102,7 +102,9 @@ class RateLimit:
             if event.type not in _REQUESTS:
                 return None
         elif not event.body:
-            said = event.name == "message" or (event.name == "presence" and event.type not in _STATES)
+            said = event.name == "message" or (
+                event.name == "presence" and event.type not in _STATES
+            )
             if not said or not self._wanted(event):
                 return None
         refused = self._buckets.take(event.sender)

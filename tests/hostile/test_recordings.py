@@ -11,11 +11,13 @@ import pytest
 
 from zxmpp.config import parse
 from zxmpp.errors import ConfigError
-from zxmpp.recording import Base64, Entry, Recording, RecordFile, header_of
+from zxmpp.recording import Base64, Entry, RecordFile, Recording, header_of
 from zxmpp.streams.secret import mask
 from zxmpp.testing import replay
 
-BOT = '[streams.bot]\njid = "bot@localhost"\n[sockets.s]\ntype = "ROUTER"\nbind = "tcp://127.0.0.1:*"'
+BOT = (
+    '[streams.bot]\njid = "bot@localhost"\n[sockets.s]\ntype = "ROUTER"\nbind = "tcp://127.0.0.1:*"'
+)
 DEEP = b"[" * 100_000
 
 

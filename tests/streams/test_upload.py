@@ -145,8 +145,16 @@ async def test_what_can_go_wrong_says_so(host: Host, tmp_path: Path) -> None:
     host.status = 302
     await fails("answered 302")
     assert [path for path, _, _ in host.put] == ["/name"] * 2
-    for url in ("http://example.org/x", "file:///etc/passwd", "", "http://[x/", "https:///x",
-                "https://example.org/a\nb", "https://example.org/a b", "HTTP://127.0.0.2.evil/"):
+    for url in (
+        "http://example.org/x",
+        "file:///etc/passwd",
+        "",
+        "http://[x/",
+        "https:///x",
+        "https://example.org/a\nb",
+        "https://example.org/a b",
+        "HTTP://127.0.0.2.evil/",
+    ):
         host.url = url
         await fails("which has no TLS")
     host.url = "http://127.0.0.1:1/x"

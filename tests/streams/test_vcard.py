@@ -115,7 +115,7 @@ async def test_a_component_answers_for_each_address(component: Line, avatar: str
 async def test_nobody_gets_a_component_s_picture_without_end(component: Line, avatar: str) -> None:
     component.online()
     VCard("main", component.xmpp, VCardSettings(avatar=avatar))
-    ask = ("<iq type='get' id='q' from='{}' to='bot.localhost'><vCard xmlns='vcard-temp'/></iq>")
+    ask = "<iq type='get' id='q' from='{}' to='bot.localhost'><vCard xmlns='vcard-temp'/></iq>"
     for number in range(BURST + 5):
         component.feed(ask.format(f"mallory@localhost/{number}"))
     sent = await component.sent()

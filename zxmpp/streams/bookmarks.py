@@ -90,9 +90,8 @@ class Bookmarks:
         nick = conference.findtext(f"{{{BOOKMARKS}}}nick") or ""
         password = conference.findtext(f"{{{BOOKMARKS}}}password") or ""
         try:
-            JID(f"{bare}/{nick}" if nick else bare)
             self._rooms.join(bare, nick, password)
-        except (ValueError, StreamError) as error:
+        except StreamError as error:
             self._chores.counts["bookmark-not-joined"] += 1
             log.warning("a bookmark is left out: %s", error)
             return False
