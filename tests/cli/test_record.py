@@ -53,7 +53,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file = RecordFile(tmp_path / "bot.jsonl", header_of(settings))
         recorder = Recorder(file.write)
         async with TestBot(settings, timeout=100000, recorder=recorder) as bot:
-            assert await bot.says("!slow soup\x9b") == "soup\x9b"
+            assert await bot.says("!slow soup\u202e") == "soup\u202e"
         file.close("stopped", recorder.now())
 
     record()
