@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds of virtual time that a stream may take to be online.
 LIMIT = 60.0
+_COMMAND = "{http://jabber.org/protocol/commands}command"
+_SESSION = re.compile(r'\bsessionid="([^"]*)"')
 
 
 class Replay(Struct, frozen=True):
@@ -76,7 +79,10 @@ async def _replay(recording: Recording, plugin: str, settings: Settings) -> Repl
     name = plugin if plugin in settings.plugins else find(plugin).name
     then, now = Alike(recording.header), Alike(recording.header)
 
+    sessions = _Sessions()
+
     def sent(entry: Entry) -> None:
+        sessions.told_now(entry)
         if entry.by == name:
             now.add(entry)
 
@@ -87,7 +93,7 @@ async def _replay(recording: Recording, plugin: str, settings: Settings) -> Repl
     app = ReplayApp(as_recorded, sent)
     senders: Counter[str] = Counter()
     async with app:
-        player = _Player(app, recording)
+        player = _Player(app, recording, sessions)
         for entry in recording:
             if entry.name == LOCAL:
                 continue
@@ -145,11 +151,54 @@ def _as_recorded(header: Header, settings: Settings, name: str, plugin: PluginSe
     )
 
 
+class _Sessions:
+    """Sessions of ad-hoc commands (XEP-0050): their ids are chance, so one of now goes by the request
+    that began it then, too."""
+
+    def __init__(self) -> None:
+        #: The id of then -> the request.
+        self._then: dict[str, tuple[str, ...]] = {}
+        #: The request -> the id of now.
+        self._now: dict[tuple[str, ...], str] = {}
+
+    @staticmethod
+    def _of(entry: Entry) -> tuple[tuple[str, ...], str]:
+        if entry.kind != "stanza" or "sessionid=" not in entry.xml:
+            return (), ""
+        try:
+            xml = ET.fromstring(entry.xml)
+        except ET.ParseError:
+            return (), ""  # it was sent as text
+        command = xml.find(_COMMAND)
+        request = (entry.name, xml.get("to", ""), xml.get("id", ""))
+        return request, "" if command is None else command.get("sessionid", "")
+
+    def told_then(self, entry: Entry) -> None:
+        request, id = self._of(entry)
+        if id:
+            self._then.setdefault(id, request)
+
+    def told_now(self, entry: Entry) -> None:
+        request, id = self._of(entry)
+        if id:
+            self._now[request] = id
+
+    def as_now(self, xml: str) -> str:
+        """What came in then, with the id of now."""
+
+        def anew(found: re.Match[str]) -> str:
+            id = self._now.get(self._then.get(found[1], ()), found[1])
+            return f'sessionid="{id}"'
+
+        return _SESSION.sub(anew, xml, count=1) if "sessionid=" in xml else xml
+
+
 class _Player:
     """Lets `app` hear the entries of a recording, each at its time."""
 
-    def __init__(self, app: ReplayApp, recording: Recording) -> None:
+    def __init__(self, app: ReplayApp, recording: Recording, sessions: _Sessions) -> None:
         self._app = app
+        self._sessions = sessions
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._stop: asyncio.Task[None] | None = None
@@ -159,6 +208,7 @@ class _Player:
     async def play(self, entry: Entry) -> None:
         """One entry. ValueError or ParseError if it can't be."""
         if entry.way == "out":
+            self._sessions.told_then(entry)
             self._asked(entry)
             return
         await asyncio.sleep(max(0.0, self._began + entry.t - self._loop.time()))
@@ -202,7 +252,7 @@ class _Player:
             key = ("iq", entry.name, xml.get("id", ""))
             if xml.get("type") in ("result", "error") and self._app.questions.answer(key, entry):
                 return
-        self._app.feed(entry.name, entry.xml)
+        self._app.feed(entry.name, self._sessions.as_now(entry.xml))
 
     def _frames(self, entry: Entry) -> None:
         if self._has(entry.name, self._app.sockets):
