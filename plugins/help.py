@@ -3,6 +3,7 @@
 Rules:
 - Only what the caller may use is shown. The rest is told of as if it did not exist.
 - The usage comes from the command's signature, the text from its docstring.
+- No answer begins with a command: another bot in the room would take it for one.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ class Help(Plugin):
                 f"{known.signature.usage} - {known.summary}".removesuffix(" - ")
                 for known in visible.values()
             )
-            return "\n".join(lines)
+            return "\n".join(("Commands:", *lines))
         name = command.removeprefix(commands.prefix)
         if (known := visible.get(name)) is not None:
-            return f"{known.signature.usage}\n{known.help}".rstrip()
+            return f"Usage: {known.signature.usage}\n{known.help}".rstrip()
         near = difflib.get_close_matches(name, visible, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"{commands.prefix}help lists what there is."
         raise UserError(f"There is no command {commands.prefix}{name}. {hint}")

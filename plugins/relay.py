@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 import msgspec
@@ -18,10 +17,9 @@ from msgspec import Struct
 from zxmpp import FramesEvent, StreamError
 from zxmpp_plugins.inbound import OK, AllowList, Bad, Inbound, jid_of
 from zxmpp_plugins.templates import Fields, checked
+from zxmpp_plugins.texts import NO_XML, shown
 
 __all__ = ["Relay", "Route", "text_of"]
-
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Route(Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,14 +122,14 @@ def text_of(
     try:
         if template is not None:
             numbered = {str(number): text for number, text in enumerate(texts)}
-            said = template.substitute({name: _said(fields[name]) for name in fields} | numbered)
+            said = template.substitute({name: shown(fields[name]) for name in fields} | numbered)
         elif route.format == "json":
-            said = _said(fields["body" if "body" in fields else "text"])
+            said = shown(fields["body" if "body" in fields else "text"])
         else:
             said = texts[-1]
     except KeyError as error:
         raise Bad("missing-field", f"the message has no {error.args[0]!r}; send it") from None
-    said = _NO_XML.sub("", said)
+    said = NO_XML.sub("", said)
     if not said.strip():
         raise Bad("empty", "there is no text in the message; send some")
     return said, fields
@@ -142,10 +140,6 @@ def _object(text: str) -> dict[str, Any]:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (ValueError, RecursionError) as error:
         raise Bad("bad-json", f"the last frame is not a JSON object: {error}; send one") from None
-
-
-def _said(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def recipients(fields: dict[str, Any], route: Route, allowed: AllowList) -> list[str]:

@@ -97,7 +97,7 @@ async def test_a_stop_ends_a_reload_that_hangs(tmp_path: Path) -> None:
     app = App(path)
     await app.start()
     path.write_text(f'[plugins.hangs]\nuse = "{__name__}:Hangs"')
-    app._on_hangup()
+    app.on_hangup()
     async with asyncio.timeout(10):
         await Hangs.begun.wait()
         await app.stop(drain=0.05)

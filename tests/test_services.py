@@ -310,7 +310,7 @@ async def test_a_change_of_the_broker_needs_a_restart(
     path.write_text(CONFIG)
     async with App(path) as app:
         path.write_text(CONFIG.replace("[guards]", "lease = 5\n[guards]"))
-        app._on_hangup()
+        app.on_hangup()
         assert app._reloading is not None
         async with asyncio.timeout(LIMIT):
             await app._reloading

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zxmpp.app import App, attach
+    from zxmpp.app import App
+    from zxmpp.attached import attach
     from zxmpp.commands import Call
     from zxmpp.commands.results import Confirm, File, Form, Image, Progress, Table
     from zxmpp.config import Settings, load
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
     from zxmpp.event import (
         HANDLED,
         Event,
+        Failure,
         FramesEvent,
         Lifecycle,
         LifecycleEvent,
+        RequestEvent,
+        Source,
         StanzaEvent,
     )
     from zxmpp.mdp.errors import BadAnswer, NoAnswer, NoAnswerInTime
@@ -51,6 +55,7 @@ __all__ = [
     "ConfigError",
     "Confirm",
     "Event",
+    "Failure",
     "File",
     "Form",
     "FramesEvent",
@@ -66,8 +71,10 @@ __all__ = [
     "Progress",
     "Reaction",
     "Refused",
+    "RequestEvent",
     "Settings",
     "SocketError",
+    "Source",
     "StanzaEvent",
     "StreamError",
     "Table",
@@ -106,7 +113,7 @@ _HOMES = {
     "Plugin": "plugin",
     "Reaction": "streams.reading",
     "Settings": "config",
-    "attach": "app",
+    "attach": "attached",
     "block": "streams.styling",
     "command": "declare",
     "every": "declare",

@@ -10,10 +10,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,11 +27,11 @@ from zxmpp.pipeline import Pipeline
 from zxmpp.recording import OwnedRunner, Recorder
 from zxmpp.reload import apply
 from zxmpp.services import Services
+from zxmpp.signals import run
 from zxmpp.sockets import SocketSettings, SocketSource
-from zxmpp.streams import AttachedStream, BaseStream, Stream, StreamSettings, read_secret
-from zxmpp.watch import watch as watch_files
+from zxmpp.streams import BaseStream, Stream, StreamSettings, read_secret
 
-__all__ = ["App", "attach"]
+__all__ = ["App"]
 
 log = logging.getLogger(__name__)
 
@@ -294,7 +292,9 @@ class App:
             )
         return await apply(self, load(self.path))
 
-    def _on_hangup(self) -> None:
+    def on_hangup(self) -> None:
+        """Read the configuration again, and tell the log what came of it."""
+
         async def reload() -> None:
             try:
                 done = await self.reload()
@@ -311,57 +311,7 @@ class App:
     async def run(self, *, watch: bool = False) -> None:
         """Start, serve until SIGTERM or SIGINT, stop. A second signal stops at once. SIGHUP reads
         the configuration again; with `watch`, a plugin is reloaded when its file changes."""
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        signals = 0
-
-        def on_signal() -> None:
-            nonlocal signals
-            signals += 1
-            ended.set()
-            if signals == 1:
-                log.info("stopping; a second signal stops at once")
-            else:
-                forced.set()
-
-        forced = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
-        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        try:
-            start = asyncio.ensure_future(self.start())
-            end = asyncio.ensure_future(ended.wait())
-            await asyncio.wait({start, end}, return_when=asyncio.FIRST_COMPLETED)
-            end.cancel()
-            if not start.done():
-                # A plugin takes its time to start: the signal ends that, too.
-                start.cancel()
-                force = asyncio.ensure_future(forced.wait())
-                await asyncio.wait({start, force}, return_when=asyncio.FIRST_COMPLETED)
-                force.cancel()
-                log.warning("stopped before all had started")
-                return
-            start.result()
-            # What lives as long as the process is not looked at again: the collector's longest
-            # pauses go.
-            gc.collect()
-            gc.freeze()
-            watcher = asyncio.ensure_future(watch_files(self)) if watch else None
-            await ended.wait()
-            if watcher is not None:
-                watcher.cancel()
-                await asyncio.wait([watcher])
-            stop = asyncio.ensure_future(self.stop())
-            force = asyncio.ensure_future(forced.wait())
-            await asyncio.wait({stop, force}, return_when=asyncio.FIRST_COMPLETED)
-            force.cancel()
-            if stop.done():
-                stop.result()
-            else:
-                log.warning("stopped at once: %d handlers were cut off", self.pipeline.in_flight)
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                loop.remove_signal_handler(number)
+        await run(self, watch)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -378,47 +328,3 @@ class App:
             "streams": {name: stream.statistics() for name, stream in self.streams.items()},
             "sockets": {name: source.statistics() for name, source in self.sockets.items()},
         }
-
-
-def attach(
-    xmpp: Any,
-    settings: Settings | str | Path | None = None,
-    *,
-    plugins: Sequence[str] | Mapping[str, dict[str, Any]] = (),
-    name: str = "xmpp",
-) -> App:
-    """Put a pipeline, sockets and plugins on an existing slixmpp ClientXMPP or ComponentXMPP.
-
-    The bot keeps its class, its handlers and its own connection; zxmpp adds one handler to it.
-    `settings` may have everything but streams; `plugins` are named as in ``use``. The app starts as
-    soon as the loop of `xmpp` runs; await `app.start()` to wait for that and to see its errors.
-    """
-    import msgspec
-
-    from zxmpp.config import PluginSettings
-
-    app = App(settings)
-    if app.settings.streams:
-        raise ConfigError(
-            "attach: the settings have [streams]; here the stream is the one that is attached to. "
-            "Take them out, or use App"
-        )
-    tables = plugins if isinstance(plugins, Mapping) else {use: {} for use in plugins}
-    if tables:
-        more = {
-            use.partition(":")[2].lower() or use: PluginSettings(use, dict(table))
-            for use, table in tables.items()
-        }
-        app.settings = msgspec.structs.replace(
-            app.settings, plugins={**app.settings.plugins, **more}
-        )
-    app.add_stream(AttachedStream(name, xmpp, app.sink, app.pipeline.wants))
-
-    def started(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("attach: the app on %s could not start: %s", xmpp.boundjid.bare, error,
-                      exc_info=error)  # fmt: skip
-
-    app._starter = xmpp.loop.create_task(app.start())
-    app._starter.add_done_callback(started)
-    return app

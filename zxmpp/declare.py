@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, overload
 
-from zxmpp.event import FramesEvent, LifecycleEvent, StanzaEvent
+from zxmpp.event import FramesEvent, LifecycleEvent, RequestEvent, StanzaEvent
 
 __all__ = ["CommandMark", "Timer", "Wants", "command", "commands_of", "every", "marks_of", "on"]
 
@@ -165,6 +165,17 @@ class on:  # noqa: N801  (reads as a decorator: @on.message)
         if type(socket) is not str or not socket:
             raise TypeError(f"@on.frames wants the name of a socket, got {socket!r}")
         return Wants((("frames", socket),), where, topic, lane, timeout)
+
+    @staticmethod
+    def request(
+        hook: str, *, where: Callable[[RequestEvent], bool] | None = None,
+        lane: str | None = None, timeout: float | None = None,
+    ) -> Wants:  # fmt: skip
+        """HTTP requests to the hook named `hook`: see the plugin ``webhook``. What the handler
+        returns is the answer, a str or what JSON has; None says only that all went well."""
+        if type(hook) is not str or not hook:
+            raise TypeError(f"@on.request wants the name of a hook, got {hook!r}")
+        return Wants((("request", hook),), where, b"", lane, timeout)
 
     @overload
     @staticmethod

@@ -23,6 +23,7 @@ __all__ = [
     "Handled",
     "Lifecycle",
     "LifecycleEvent",
+    "RequestEvent",
     "Source",
     "StanzaEvent",
 ]
@@ -151,6 +152,24 @@ class StanzaEvent(Event, frozen=True, eq=False):
     affiliation: str = ""
     #: The sender's occupant id (XEP-0421), if the room announces that it gives them.
     occupant_id: str = ""
+
+
+class RequestEvent(Event, frozen=True, eq=False):
+    """One HTTP request that a plugin let in; its source answers it.
+
+    `sender` is the hook's name: what stands in the request says nothing of who sent it.
+    """
+
+    #: The name of the hook that it came to.
+    hook: str
+    #: Names in lower case; none that shows a secret.
+    headers: dict[str, str]
+    #: As it was sent.
+    body: bytes
+    #: The address that the connection came from; behind a proxy the proxy's.
+    remote: str = ""
+    #: What follows ``?`` in the address.
+    query: dict[str, str] = {}
 
 
 class Lifecycle(StrEnum):

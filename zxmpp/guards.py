@@ -31,14 +31,18 @@ class Verdict(Struct, frozen=True):
 
 Guard: TypeAlias = Callable[[Event], Verdict | None]
 
+_LATE = frozenset({"delayed"})
 #: In the order in which they are named when several hold.
 _MARKS = tuple(Verdict(mark) for mark in ("own-echo", "carbon", "history", "delayed"))
 
 
 def judge_marks(event: Event) -> Verdict | None:
     """Stop what is no fresh word of its sender: own echoes, carbons (XEP-0280), room history from
-    before the own join (XEP-0045), delayed delivery (XEP-0203; forged or not)."""
+    before the own join (XEP-0045), delayed delivery (XEP-0203; forged or not). Who has left is gone,
+    however late that is said."""
     if isinstance(event, StanzaEvent) and event.marks:
+        if event.type == "unavailable" and event.marks == _LATE:
+            return None
         for verdict in _MARKS:
             if verdict.reason in event.marks:
                 return verdict

@@ -17,7 +17,6 @@ import logging
 import types
 from collections import Counter
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterator,
     Callable,
     Coroutine,
@@ -27,7 +26,6 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from enum import Enum, auto
 from time import perf_counter
@@ -38,19 +36,19 @@ from zxmpp.errors import Refused
 from zxmpp.event import Event, Failure, Source, StanzaEvent
 from zxmpp.failures import failure_of
 from zxmpp.lanes import Lanes, Rest
+from zxmpp.resting import CURRENT, RUN, Run
 
 __all__ = [
-    "CURRENT",
     "FREE",
     "MAX_REPLIES",
     "OWNER",
+    "TURN_EVERY",
     "Job",
     "Owner",
     "Phase",
     "Route",
     "Runner",
     "TooManyReplies",
-    "off_the_clock",
 ]
 
 log = logging.getLogger(__name__)
@@ -63,57 +61,12 @@ TURN_EVERY = 32
 #: The lane of a handler that wants no order at all.
 FREE = "free"
 
-#: The stanza that is being handled here, for what a handler does on behalf of its sender.
-CURRENT: ContextVar[StanzaEvent | None] = ContextVar("zxmpp current stanza", default=None)
-
 #: The plugin whose task, `start` or `stop` runs here; empty for none. Known of handlers only where
 #: somebody records it (`zxmpp.recording`): they run too often.
 OWNER: ContextVar[str] = ContextVar("zxmpp owner", default="")
 
-#: The handler here, once it has suspended.
-_RUN: ContextVar[_Run | None] = ContextVar("zxmpp run", default=None)
-
 Handler: TypeAlias = Callable[[Any], Any]
 Job: TypeAlias = "tuple[Route, Event]"
-
-
-@asynccontextmanager
-async def off_the_clock() -> AsyncGenerator[None, None]:
-    """What the handler here awaits inside is a person: its time limit stands still, and whoever waits
-    for handlers to end does not wait for it. What is awaited has a limit of its own."""
-    if _RUN.get() is None:
-        await asyncio.sleep(0)  # a handler has its limit from its second step on
-    run, loop = _RUN.get(), asyncio.get_running_loop()
-    if run is None:
-        yield
-        return
-    due = run.limit.when()
-    left = None if due is None else due - loop.time()
-    run.limit.reschedule(None)
-    run.runner.resting.append(run)
-    run.runner.check_settled()
-    try:
-        yield
-    finally:
-        run.runner.resting.remove(run)
-        run.limit.reschedule(None if left is None else loop.time() + left)
-
-
-class _Run:
-    """One handler that has suspended."""
-
-    __slots__ = ("event", "limit", "route", "runner")
-
-    def __init__(self, runner: Runner, limit: asyncio.Timeout, route: Route, event: Event) -> None:
-        self.runner = runner
-        self.limit = limit
-        self.route = route
-        self.event = event
-
-    @property
-    def held(self) -> int:
-        """How many handlers this one holds: itself, and what waits behind it in its lane."""
-        return 1 + self.route.owner.lanes.depth(self.route.lane_of(self.event))
 
 
 class Phase(Enum):
@@ -218,7 +171,7 @@ class Runner:
         self.started = 0
         self.finished = 0
         #: Those of them that wait for a person.
-        self.resting: list[_Run] = []
+        self.resting: list[Run] = []
         self._settled: asyncio.Event | None = None
 
     def run(self, job: Job) -> Rest | None:
@@ -299,8 +252,14 @@ class Runner:
         CURRENT.set(event if isinstance(event, StanzaEvent) else None)
         try:
             async with asyncio.timeout(limit) as deadline:
-                _RUN.set(_Run(self, deadline, route, event))
-                result = await self._steps(route, work, waits_for, first)
+                run = Run(
+                    deadline, event, self, lambda: route.owner.lanes.depth(route.lane_of(event))
+                )
+                RUN.set(run)
+                try:
+                    result = await self._steps(route, work, waits_for, first)
+                finally:
+                    run.end()
             if result is not None or event.source.owes_answer:
                 event.source.answer(event, result)
         except TimeoutError as error:
@@ -318,7 +277,7 @@ class Runner:
         except (Exception, SystemExit) as error:
             self._fail(route, event, error)
         finally:
-            _RUN.set(None)
+            RUN.set(None)
             self._end()
 
     @types.coroutine

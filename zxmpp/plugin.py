@@ -29,6 +29,7 @@ from zxmpp.sockets import SocketSettings
 
 if TYPE_CHECKING:
     from zxmpp.app import App
+    from zxmpp.event import Event
     from zxmpp.handlers import Owner
     from zxmpp.mdp.caller import Service
     from zxmpp.sockets import SocketSource
@@ -234,6 +235,14 @@ class Plugin:
     ) -> str:  # fmt: skip
         """Upload a file and send its URL; see `BaseStream.send_file`. StreamError says why not."""
         return await self.app.stream(stream).send_file(to, data, name, media_type, body)
+
+    def feed(self, event: Event) -> bool:
+        """Let `event`, of a source of the plugin's own (see `zxmpp.Source`), flow through the
+        pipeline. False, and nothing is done, if no handler wants it."""
+        if not self.app.pipeline.wants(event):
+            return False
+        self.app.sink([event])
+        return True
 
     def count(self, reason: str) -> None:
         """Count something by name, above all what is dropped: it shows in the statistics."""

@@ -161,8 +161,9 @@ async def test_stopped_in_good_order(server: Server) -> None:
         await server.stop()
         async with asyncio.timeout(LIMIT_S):
             await lost
-        # ejabberd does not always come to say it before it is gone.
-        assert errors == ["system-shutdown"] or (not errors and isinstance(server, Ejabberd))
+        # Neither server always comes to say it: Prosody's own log then has "connection closed" where
+        # it otherwise has the reason.
+        assert errors in ([], ["system-shutdown"])
         assert refuses(server.c2s_port)
     await server.stop()
     await server.start()

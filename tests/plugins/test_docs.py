@@ -15,15 +15,32 @@ import pytest
 from zxmpp.config import to_struct
 from zxmpp.loader import find
 from zxmpp.testing.bot import TestBot
-from zxmpp_plugins import admin, exec, inject, publish, relay, remind, vote, workers
+from zxmpp_plugins import (
+    admin,
+    bridge,
+    exec,
+    feed,
+    hooks,
+    inject,
+    log,
+    publish,
+    relay,
+    remind,
+    vote,
+    webhook,
+    workers,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "echo", "help", "relay", "publish", "inject", "workers", "admin", "remind", "vote", "exec",
+    "feed", "webhook", "bridge", "log",
 )  # fmt: skip
 #: Pages whose first chat is played, with the room that it is in.
 PLAYED = {"echo": "", "help": "", "admin": "", "remind": "team@rooms.example.org",
-          "vote": "team@rooms.example.org", "exec": ""}  # fmt: skip
+          "vote": "team@rooms.example.org", "exec": "", "feed": ""}  # fmt: skip
+#: What else belongs to a plugin.
+MODULES = {"feed": ("fetch", "entries"), "webhook": ("door",)}
 STRUCTS: dict[str, list[type[msgspec.Struct]]] = {
     "relay": [relay.Route],
     "publish": [publish.Route],
@@ -33,6 +50,10 @@ STRUCTS: dict[str, list[type[msgspec.Struct]]] = {
     "remind": [remind.RemindConfig],
     "vote": [vote.VoteConfig],
     "exec": [exec.ExecConfig, exec.CommandSettings],
+    "feed": [feed.FeedConfig, feed.FeedSettings],
+    "webhook": [webhook.WebhookConfig, hooks.Hook],
+    "bridge": [bridge.BridgeConfig, bridge.BridgeSettings],
+    "log": [log.LogConfig],
 }
 
 
@@ -75,10 +96,14 @@ def test_the_samples_are_configurations_of_the_plugin(name: str) -> None:
             to_struct(find(plugin).Config, table, f"[plugins.{plugin}]")
 
 
-@pytest.mark.parametrize("name", ["relay", "inject", "workers", "remind", "vote", "exec"])
+@pytest.mark.parametrize(
+    "name",
+    ["relay", "inject", "workers", "remind", "vote", "exec", "feed", "webhook", "bridge", "log"],
+)
 def test_every_reason_is_explained(name: str) -> None:
-    source = (ROOT / "plugins" / f"{name}.py").read_text()
-    reasons = re.findall(r'(?:Bad\(|\.count\()\s*"([a-z0-9-]+)"', source)
+    files = [name, *MODULES.get(name, ())]
+    source = "".join((ROOT / "plugins" / f"{file}.py").read_text() for file in files)
+    reasons = re.findall(r'(?:Bad\(|\._?count\(|_failed\(name, )\s*"([a-z0-9-]+)"', source)
     assert len(reasons) > 3
     for reason in set(reasons) - {"relayed", "injected"}:
         assert f"`{reason}`" in page(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -97,17 +98,21 @@ async def test_one_place_has_one_vote_and_others_have_theirs() -> None:
 async def test_a_vote_without_a_number_asks_with_buttons() -> None:
     async with TestBot(CONFIG) as bot:
         await bot.says("!poll 'Tea?' yes no")
-        (question,) = await bot.hears(
-            "<message from='alice@localhost/test' to='robot@bot.localhost' type='chat'>"
-            "<body>!vote</body></message>"
-        )
+
+        async def say(text: str) -> list[ET.Element]:
+            return await bot.hears(
+                "<message from='alice@localhost/test' to='robot@bot.localhost' type='chat'>"
+                f"<body>{text}</body></message>"
+            )
+
+        (question,) = await say("!vote")
         assert body_of(question) == "Tea?\n1. yes\n2. no"
         buttons = [each for each in question if each.tag == "{urn:xmpp:tmp:quick-response}response"]
         assert [(each.get("value"), each.get("label")) for each in buttons] == [
             ("1", "yes"),
             ("2", "no"),
         ]
-        assert await bot.says("2") == "Counted: no"
+        assert [body_of(each) for each in await say("2")] == ["Counted: no"]
 
 
 # -- one voice ---------------------------------------------------------------------------------

@@ -16,11 +16,14 @@ import zmq
 from tests.commands.adhoc import Caller
 from zxmpp import (
     Call,
+    Failure,
     FramesEvent,
     Lifecycle,
     LifecycleEvent,
     Plugin,
+    RequestEvent,
     StanzaEvent,
+    UserError,
     command,
     every,
     on,
@@ -28,7 +31,7 @@ from zxmpp import (
 from zxmpp.config import PluginSettings, Settings, parse
 from zxmpp.errors import ConfigError, PluginError
 from zxmpp.mdp import Worker
-from zxmpp.recording import Masker, Recorder, RecordFile, header_of
+from zxmpp.recording import Masker, Recorder, RecordFile, Recording, header_of
 from zxmpp.testing import (
     Replay,
     StandsStill,
@@ -411,3 +414,76 @@ def test_an_ad_hoc_command_of_several_steps_goes_on_in_its_session(path: Path) -
     found = replay(path, HERE + "Order")
     assert found.diff == []
     assert found.then == found.now > 0
+
+
+class Hooked(Plugin):
+    """Answers HTTP requests."""
+
+    greeting = "built"
+
+    @on.request("deploy")
+    def deploy(self, event: RequestEvent) -> str:
+        if not event.body:
+            raise UserError("what?")
+        self.say("alice@localhost", f"{self.greeting} {event.body.decode()} {event.query['by']}")
+        return "noted"
+
+
+class HookedB(Hooked):
+    """Another version."""
+
+    name = "hooked"
+    greeting = "made"
+
+
+class Door:
+    """A source of requests."""
+
+    name = "door"
+    pausable = False
+    owes_answer = True
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+    def answer(self, event: RequestEvent, reply: object) -> None:
+        self.told.append(reply)
+
+    def fail(self, event: RequestEvent, failure: Failure) -> bool:
+        self.told.append(failure.text)
+        return True
+
+
+def request(source: Door, body: bytes) -> RequestEvent:
+    keys = ("request", ("request", "deploy"))
+    return RequestEvent(source, keys, "deploy", "lane", "deploy", {"x-event": "push"}, body,
+                        "192.0.2.1", {"by": "bob"})  # fmt: skip
+
+
+@virtual_time
+async def knock(path: Path) -> None:
+    async with recording(path, CLIENT, HERE + "Hooked") as bot:
+        door = Door()
+        for body in (b"v1", b""):
+            assert bot.app.plugins.get("hooked").feed(request(door, body))
+            await bot.settle()
+        assert door.told == ["noted", "what?"]
+
+
+def test_http_requests_are_heard_again(path: Path) -> None:
+    knock(path)
+    entries = [entry for entry in Recording(path) if entry.kind == "http"]
+    assert [(entry.way, entry.name, entry.frames, entry.by) for entry in entries] == [
+        ("in", "deploy", ["v1"], ""),
+        ("out", "deploy", ["noted"], "hooked"),
+        ("in", "deploy", [""], ""),
+        ("out", "deploy", ["bad-request: what?"], "hooked"),
+    ]
+    assert entries[0].headers == {"x-event": "push"}
+    same = replay(path, HERE + "Hooked")
+    assert (same.diff, same.then, same.now) == ([], 3, 3)
+    other = replay(path, "hooked", Settings(plugins={"hooked": PluginSettings(HERE + "HookedB")}))
+    assert any("made v1 bob" in line for line in other.diff)

@@ -108,8 +108,9 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     #: ``in`` came in, ``out`` was sent, ``end`` is the last line.
     way: Literal["in", "out", "end"]
     #: ``request`` is to a service behind the broker, ``answer`` what came of it.
-    kind: Literal["stanza", "frames", "lifecycle", "request", "answer", ""] = ""
-    #: The stream, socket or service; of a lifecycle the stream or socket that tells it.
+    #: ``http`` is a `RequestEvent`, and what was replied to it.
+    kind: Literal["stanza", "frames", "lifecycle", "request", "answer", "http", ""] = ""
+    #: The stream, socket, service or hook; of a lifecycle the stream or socket that tells it.
     name: str = ""
     #: What sent it: a plugin's name, empty for the bot itself.
     by: str = ""
@@ -120,8 +121,12 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     #: The change of a lifecycle, and whose it is.
     what: str = ""
     subject: str = ""
-    #: Of a lifecycle; the reason of an answer that is none; why the file ends.
+    #: Of a lifecycle; the reason of an answer that is none; why the file ends; the address that an
+    #: HTTP request came from.
     detail: str = ""
+    #: Of an HTTP request, whose body is the one frame.
+    headers: dict[str, str] = {}
+    query: dict[str, str] = {}
     #: The number of a request, for its answers.
     number: int = 0
     #: Of an answer: how far the work is, and whether it begins anew or ends.

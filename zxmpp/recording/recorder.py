@@ -5,7 +5,7 @@ Rules:
 - In: stanzas as the stream received them, messages and life-cycle changes as the pipeline takes
   them. Out: what is handed to a stream or socket, at that moment; with a life-cycle change
   ``given-up`` the stream tells later what it could not send. Questions to services, and answers as they
-  are taken.
+  are taken. HTTP requests that a plugin lets in, and what is replied.
 - The log-in is not recorded, nor what a stream sends for its own upkeep below `send`.
 - What is sent is somebody's: of the plugin whose handler, timer, task, `start` or `stop` it came from.
 - Recording never breaks what it watches.
@@ -22,11 +22,12 @@ from importlib.metadata import version
 from itertools import count
 from typing import Any
 
+import msgspec
 from slixmpp.stanza.rootstanza import RootStanza
 from slixmpp.xmlstream import StanzaBase
 
 from zxmpp.config import BROKER, Settings
-from zxmpp.event import Event, FramesEvent, LifecycleEvent
+from zxmpp.event import Event, Failure, FramesEvent, LifecycleEvent, RequestEvent, Source
 from zxmpp.handlers import OWNER, Job, Route, Runner
 from zxmpp.mdp.errors import NoAnswer
 from zxmpp.mdp.pending import Part, Pending
@@ -121,14 +122,19 @@ class Recorder:
         """`receive`, with all that it takes recorded."""
 
         def record(events: Sequence[Event]) -> None:
-            for event in events:
-                if isinstance(event, FramesEvent):
-                    self._record(self._frames_in, event)
-                elif isinstance(event, LifecycleEvent):
-                    self._record(self._lifecycle, event)
-            receive(events)
+            receive([self._came(event) for event in events])
 
         return record
+
+    def _came(self, event: Event) -> Event:
+        if isinstance(event, FramesEvent):
+            self._record(self._frames_in, event)
+        elif isinstance(event, LifecycleEvent):
+            self._record(self._lifecycle, event)
+        elif isinstance(event, RequestEvent):
+            self._record(self._http_in, event)
+            return msgspec.structs.replace(event, source=_WatchedSource(event.source, self))
+        return event
 
     def _frames_in(self, event: FramesEvent) -> Entry:
         return Entry(
@@ -142,6 +148,23 @@ class Recorder:
             self.now(), "in", "lifecycle", event.source.name,
             what=str(event.what), subject=event.subject, detail=event.detail,
         )  # fmt: skip
+
+    def _http_in(self, event: RequestEvent) -> Entry:
+        masked = self._masker is not None
+        return Entry(
+            self.now(), "in", "http", event.hook, frames=self._frames([event.body]),
+            detail=event.remote, headers={} if masked else event.headers,
+            query={} if masked else event.query,
+        )  # fmt: skip
+
+    def replied(self, event: RequestEvent, reply: Any) -> None:
+        """An HTTP request was replied to."""
+        self._record(self._http_out, event, reply)
+
+    def _http_out(self, event: RequestEvent, reply: Any) -> Entry:
+        body = reply if isinstance(reply, bytes) else str(reply).encode()
+        frames = self._frames([body])
+        return Entry(self.now(), "out", "http", event.hook, OWNER.get(), frames=frames)
 
     # -- streams --------------------------------------------------------------------------------
 
@@ -237,6 +260,30 @@ class Recorder:
             self.now(), "in", "answer", service, frames=self._frames(part.frames), number=number,
             progress=part.progress, restart=part.restart, last=part.last,
         )  # fmt: skip
+
+
+class _WatchedSource:
+    """The source of HTTP requests, with what is replied recorded; `inner` is where it comes from."""
+
+    def __init__(self, inner: Source, recorder: Recorder) -> None:
+        self.name = inner.name
+        self.pausable = inner.pausable
+        self.owes_answer = inner.owes_answer
+        self.pause = inner.pause
+        self.resume = inner.resume
+        self._inner = inner
+        self._recorder = recorder
+
+    def answer(self, event: Any, reply: Any) -> None:
+        self._inner.answer(event, reply)
+        if reply is not None:
+            self._recorder.replied(event, reply)
+
+    def fail(self, event: Any, failure: Failure) -> bool:
+        told = self._inner.fail(event, failure)
+        if told:
+            self._recorder.replied(event, f"{failure.condition}: {failure.text}")
+        return told
 
 
 class _Watched(Pending):

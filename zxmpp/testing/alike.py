@@ -44,7 +44,8 @@ class Alike:
         if entry.kind == "stanza":
             address, text = self._stanza(entry)
         else:
-            address = entry.name if entry.kind == "frames" else f"service {entry.name}"
+            named = {"frames": entry.name, "http": f"hook {entry.name}"}
+            address = named.get(entry.kind, f"service {entry.name}")
             frames = list(entry.frames)
             if entry.kind == "frames" and self._header.sockets.get(entry.name) in _BY_PEER:
                 address += f" to {frame_bytes(frames.pop(0)).hex()}"

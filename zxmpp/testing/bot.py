@@ -93,11 +93,11 @@ class _MemoryServer:
         to, ident = stanza.get("to", ""), stanza.get("id", "")
         own = str(self.xmpp.boundjid.full)
         if name == "iq" and stanza.get("type") == "get" and JID(to).domain == to:
-            if self.xmpp.is_component:
+            if to == own:  # a component asks itself, through the server
                 self._say_soon(ET.tostring(stanza, encoding="unicode"))
             else:
                 self._say_soon(f"<iq type='result' id={quoteattr(ident)} from={quoteattr(to)} "
-                               f"to={quoteattr(own)}/>")  # fmt: skip
+                               f"to={quoteattr(stanza.get('from', own))}/>")  # fmt: skip
             return
         if name == "iq" and stanza.find(_DISCO_INFO) is not None and self._is_room(to):
             features = "".join(f"<feature var={quoteattr(var)}/>" for var in self.room_features)

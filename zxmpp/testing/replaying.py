@@ -25,7 +25,7 @@ from msgspec import Struct
 from zxmpp.commands.roles import LOCAL
 from zxmpp.config import BROKER, BrokerSettings, PluginSettings, Settings
 from zxmpp.errors import ConfigError
-from zxmpp.event import Lifecycle, LifecycleEvent, Source
+from zxmpp.event import Lifecycle, LifecycleEvent, RequestEvent, Source
 from zxmpp.loader import find
 from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.recording import Entry, Header, Recording, frame_bytes
@@ -34,7 +34,7 @@ from zxmpp.sockets.settings import TYPES
 from zxmpp.streams import RoomSettings, StreamSettings
 from zxmpp.testing.alike import Alike
 from zxmpp.testing.clock import VirtualClock
-from zxmpp.testing.stand_ins import ReplayApp, iq_kind
+from zxmpp.testing.stand_ins import Asker, ReplayApp, iq_kind
 
 __all__ = ["Replay", "replay"]
 
@@ -218,6 +218,8 @@ class _Player:
             self._stanza(entry)
         elif entry.kind == "frames":
             self._frames(entry)
+        elif entry.kind == "http":
+            self._http(entry)
         elif entry.kind == "lifecycle":
             await self._lifecycle(entry)
         elif entry.kind == "answer":
@@ -262,6 +264,14 @@ class _Player:
                 raise ValueError("a message has at least one frame")
             if receive is not None:
                 receive([message])
+
+    def _http(self, entry: Entry) -> None:
+        body = b"".join(map(frame_bytes, entry.frames))
+        keys, lane = ("request", ("request", entry.name)), ("http", entry.name)
+        self._app.sink(
+            [RequestEvent(Asker(), keys, entry.name, lane, entry.name, entry.headers, body,
+                          entry.detail, entry.query)]
+        )  # fmt: skip
 
     async def _lifecycle(self, entry: Entry) -> None:
         what, app = Lifecycle(entry.what), self._app

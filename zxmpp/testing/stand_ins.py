@@ -21,7 +21,7 @@ import msgspec
 from slixmpp.stanza import Iq
 
 from zxmpp.config import Settings
-from zxmpp.event import Event, LifecycleEvent, StanzaEvent
+from zxmpp.event import Event, Failure, LifecycleEvent, StanzaEvent
 from zxmpp.guards import RateLimit
 from zxmpp.mdp.caller import Caller, Service
 from zxmpp.mdp.errors import no_answer
@@ -33,7 +33,7 @@ from zxmpp.streams import Stream, StreamSettings
 from zxmpp.testing.bot import _MemoryApp, _MemoryServer
 from zxmpp.testing.transport import feed
 
-__all__ = ["Pairs", "ReplayApp", "iq_kind"]
+__all__ = ["Asker", "Pairs", "ReplayApp", "iq_kind"]
 
 #: The id in the start tag of a stanza.
 _ID = re.compile(r' id="[^"]*"')
@@ -145,6 +145,21 @@ class _Services(Caller):
 
     def statistics(self) -> dict[str, Any]:
         return {}
+
+
+class Asker:
+    """Where an HTTP request of a recording comes from: nobody waits for the reply."""
+
+    name = "http"
+    pausable = False
+    owes_answer = True
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def answer(self, event: Any, reply: Any) -> None: ...
+
+    def fail(self, event: Any, failure: Failure) -> bool:
+        return True
 
 
 class ReplayApp(_MemoryApp):
