@@ -90,7 +90,8 @@ class App:
         self.pipeline.guard(StanzaEvent, Dedupe())
         if self.settings.guards.rate:
             guards = self.settings.guards
-            self.pipeline.guard(StanzaEvent, RateLimit(guards.rate, guards.burst))
+            limit = RateLimit(guards.rate, guards.burst, self.pipeline.wants)
+            self.pipeline.guard(StanzaEvent, limit)
         self.commands = Commands(self.pipeline, self.settings.commands.prefix, self.settings.roles)
         ChatFace(self.commands, self.settings.commands.bare)
         self._adhoc = AdhocFace(self.commands) if self.settings.commands.adhoc else None

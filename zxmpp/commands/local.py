@@ -25,6 +25,7 @@ from zxmpp.commands.data import (
     Conversation,
     DataCall,
     DataFace,
+    as_json,
     describe,
     encoded,
     values_of,
@@ -80,7 +81,7 @@ class _Talk(Conversation):
     def tell(self, frame: Any) -> None:
         """Send a frame, or what is made one. The call is over if it can't be sent."""
         source: Any = self._event.source
-        data = frame if isinstance(frame, bytes) else msgspec.json.encode(frame, enc_hook=str)
+        data = frame if isinstance(frame, bytes) else as_json(frame)
         try:
             source.socket.send([*self._event.envelope, data])
         except SocketError as error:
