@@ -82,6 +82,7 @@ class Session:
 
     @property
     def bare(self) -> str:
+        """The verified bare JID, by which sessions of one person are counted."""
         return self._who[0]
 
     @property

@@ -96,6 +96,7 @@ class Signature:
 
     @property
     def usage(self) -> str:
+        """The line that says how it is called: ``!cmd <needed> [optional]``."""
         return " ".join((self.command, *(parameter.usage() for parameter in self.parameters)))
 
     def schema(self) -> dict[str, Any]:
@@ -175,6 +176,7 @@ class Signature:
         return args, named
 
     def wrong(self, what: str) -> UsageError:
+        """What to raise where `what` is wrong with the arguments."""
         return UsageError(f"{what}. Usage: {self.usage}")
 
 
