@@ -160,6 +160,10 @@ class Roles:
         """Whether `who` holds `role`."""
         return who.sender == LOCAL or self._entry(who, role) is not None
 
+    def holds_any(self, who: Who) -> bool:
+        """Whether `who` holds some role."""
+        return any(self.holds(who, role) for role in self._roles)
+
     def _entry(self, who: Who, role: str) -> Member | None:
         entries = self._roles.get(role, {})
         return next((entries[key] for key in _keys(who) if key in entries), None)
