@@ -20,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from zxmpp import Call, Plugin, Refused, UserError
+from zxmpp import Call, Plugin, Refused, UserError, block
 from zxmpp_plugins import program, usage
 from zxmpp_plugins.program import CONTROL, plain
 from zxmpp_plugins.usage import parameters
@@ -213,6 +213,6 @@ class _Output:
         """As a message; `end` says how it ended."""
         text = plain(bytes(self._kept))
         if text and self._fenced:
-            text = f"```\n{text}\n```"
+            text = block(text)
         cut = f"({self.cut} more bytes are left out.)" if self.cut else ""
         return "\n".join(filter(None, (text, cut, end)))

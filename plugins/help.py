@@ -3,6 +3,7 @@
 Rules:
 - Only what the caller may use is shown. The rest is told of as if it did not exist.
 - The usage comes from the command's signature, the text from its docstring.
+- No answer begins with a command: another bot in the room would take it for one.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Help(Plugin):
                 f"{known.signature.usage} - {known.summary}".removesuffix(" - ")
                 for known in visible.values()
             )
-            return "\n".join(lines)
+            return "\n".join(("Commands:", *lines))
         name = command.removeprefix(commands.prefix)
         if (known := visible.get(name)) is not None:
-            return f"{known.signature.usage}\n{known.help}".rstrip()
+            return f"Usage: {known.signature.usage}\n{known.help}".rstrip()
         raise commands.unknown(name, call.who, commands.prefix)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -41,6 +41,8 @@ __all__ = ["Remind", "RemindConfig", "Reminder"]
 LOOK_AGAIN = 600.0
 #: After which of these a stream may be ready.
 _ARRIVALS = (Lifecycle.ONLINE, Lifecycle.JOINED, Lifecycle.LEFT)
+#: The last moment that can be shown in any zone: a day before the year 10000.
+LAST = 253_402_214_400.0
 #: Seconds after which a reminder is late.
 LATE = 60.0
 
@@ -76,6 +78,10 @@ class Reminder(Struct, frozen=True):
     place: Place
     text: str
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.due < LAST:
+            raise ValueError(f"due is {self.due}, which is no time")
+
 
 class Remind(Plugin):
     """Say something later."""
@@ -103,6 +109,8 @@ class Remind(Plugin):
         """Go on with the book of the version before, which may still be adding to it. Nothing is
         told twice: whoever takes a reminder out of it tells it."""
         self._book = old._book
+        # Two that write one file by turns would put an older book over a newer one.
+        old._file = self._file
         self._changed.set()
 
     # -- commands --------------------------------------------------------------------------------
@@ -115,12 +123,14 @@ class Remind(Plugin):
         text: What to say then
         """
         place, owner = place_of(call), self._owner_of(call)
-        now = datetime.fromtimestamp(self._now(), self._zone)
+        here = datetime.fromtimestamp(self._now(), self._zone)
+        # As seconds: what the clock on the wall shows may go back.
+        now = here.timestamp()
         try:
-            due = due_of(when, now)
+            due = due_of(when, here).timestamp()
         except ValueError as error:
             raise UserError(str(error)) from None
-        if not now < due <= now + timedelta(days=self.config.max_days):
+        if not now < due <= now + self.config.max_days * 86400:
             raise UserError(f"{when} is not within the next {self.config.max_days} days.")
         if len(text) > self.config.max_chars:
             raise UserError(f"A reminder has at most {self.config.max_chars} characters.")
@@ -131,7 +141,7 @@ class Remind(Plugin):
                 raise Refused(f"There are {most} reminders already; forget one.",
                               "resource-constraint", "wait")  # fmt: skip
         number = max(self._book, default=0) + 1
-        self._book[number] = Reminder(due.timestamp(), owner, place, text)
+        self._book[number] = Reminder(due, owner, place, text)
         self._changed.set()
         try:
             await self._file.write(self._book)
@@ -139,7 +149,7 @@ class Remind(Plugin):
             self._book.pop(number, None)
             self.log.error("reminders can't be written to %s: %s", self._file.path, error)
             raise UserError("The reminder could not be written down, so it is not kept.") from error
-        return f"Reminder {number}: {self._shown(due.timestamp())}."
+        return f"Reminder {number}: {self._shown(due)}."
 
     @command
     def reminders(self, call: Call) -> Table | str:

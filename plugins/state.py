@@ -51,7 +51,7 @@ class StateFile(Generic[T]):
             if len(data) > self._max:
                 raise ValueError(f"it has more than {self._max} bytes")
             return msgspec.json.decode(data, type=self._kind)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise PluginError(
                 f"{self._where}: {self.path} is not what was written there: {error}. Repair it, or "
                 f"move it away to begin anew"

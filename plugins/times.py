@@ -34,7 +34,11 @@ def due_of(when: str, now: datetime) -> datetime:
         return (now.astimezone(UTC) + length).astimezone(now.tzinfo)
     if found := _CLOCK.fullmatch(when):
         due = now.replace(hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0)
-        return due if due > now else due + timedelta(days=1)
+        if due > now:
+            return due
+        # Where the clock is put back, a time comes twice.
+        again = due.replace(fold=1)
+        return again if again.timestamp() > now.timestamp() else due + timedelta(days=1)
     try:
         if "T" not in when:
             raise ValueError(when)

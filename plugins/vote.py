@@ -1,8 +1,9 @@
 """``!poll "Lunch?" pizza soup``: a vote in a room, by reactions or ``!vote 2``.
 
 Rules:
-- One vote at a time in one place. Whoever the room knows by an address, or by an occupant id, has
-  one voice, whatever the nick; the last word counts.
+- One vote at a time in one place. Whoever the room knows by an occupant id, or else by an address,
+  has one voice, whatever the nick; the last word counts. (The id first: a room may begin or cease to
+  show addresses while a vote is open.)
 - Reactions (XEP-0444) count on the bot's own message, by the id that the room gave it.
 - Whoever opened a vote closes it, or a role does, or the clock. The result is a table, and a chart
   where the library for it is installed.
@@ -34,7 +35,7 @@ from zxmpp import (
     on,
 )
 from zxmpp_plugins import chart
-from zxmpp_plugins.places import identity, place_of
+from zxmpp_plugins.places import place_of
 from zxmpp_plugins.polls import KEYS, Poll
 
 __all__ = ["Vote", "VoteConfig"]
@@ -177,7 +178,7 @@ class Vote(Plugin):
 
     @staticmethod
     def _voter(call: Call) -> str:
-        return identity(call.sender, call.who.room, call.who.occupant_id)
+        return _voice(call.sender, call.who.room, call.who.occupant_id)
 
     def _count(self, poll: Poll, voter: str, option: int) -> bool:
         if voter not in poll.votes and len(poll.votes) >= self.config.max_voters:
@@ -191,17 +192,18 @@ class Vote(Plugin):
         """Close what has been open for long enough."""
         now = asyncio.get_running_loop().time()
         for (stream, to), poll in list(self._polls.items()):
-            if poll.ends > now:
+            # One may have been closed, and another opened, while a chart was sent.
+            if poll.ends > now or self._polls.get((stream, to)) is not poll:
                 continue
             del self._polls[stream, to]
             self.count("expired")
             result = "\n".join([poll.question, *poll.table().lines()])
-            self.say(to, f"The vote is over.\n{block(result)}", stream=stream)
-            if (png := await self._chart(poll)) is not None:
-                try:
+            try:
+                self.say(to, f"The vote is over.\n{block(result)}", stream=stream)
+                if (png := await self._chart(poll)) is not None:
                     await self.send_file(to, png, "vote.png", "image/png", stream=stream)
-                except StreamError as error:
-                    self.log.warning("the chart of a vote is not sent: %s", error)
+            except StreamError as error:
+                self.log.warning("the result of a vote is not sent, or not all of it: %s", error)
 
     # -- reactions -------------------------------------------------------------------------------
 
@@ -219,9 +221,14 @@ class Vote(Plugin):
         reaction = Reaction.of(event)
         if poll is None or not poll.reference or reaction.id != poll.reference:
             return
-        voter = identity(event.sender, event.room, event.occupant_id)
+        voter = _voice(event.sender, event.room, event.occupant_id)
         option = poll.option_of(reaction.emojis)
         if option is None:
             poll.votes.pop(voter, None)
         else:
             self._count(poll, voter, option)
+
+
+def _voice(sender: str, room: str, occupant_id: str) -> str:
+    """One key for one person in `room`."""
+    return f"{room} {occupant_id}" if occupant_id else sender

@@ -127,6 +127,7 @@ WRONG = {
     "raises": ("1 / 0\n", r"tea\.py:5: ZeroDivisionError"),
     "import": ("import no_such_thing\n", r"tea\.py:5: ModuleNotFoundError: .*no_such_thing"),
     "exits": ("raise SystemExit(1)\n", r"tea\.py:5: SystemExit"),
+    "cancels": ("raise asyncio.CancelledError\n", r"tea\.py:5: CancelledError"),
     "no class": ("Coffee = 1\n", "has no 'Tea'"),
     "no plugin": ("class Tea: ...\n", "no subclass of zxmpp.Plugin"),
     "start": (

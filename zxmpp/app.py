@@ -20,12 +20,12 @@ from zxmpp.config import BROKER, Settings, load
 from zxmpp.errors import ClosedError, ConfigError, PluginError, SocketError, StreamError, ZxmppError
 from zxmpp.event import Event, Lifecycle, LifecycleEvent, StanzaEvent
 from zxmpp.guards import Dedupe, RateLimit, judge_marks
-from zxmpp.handlers import Runner
 from zxmpp.invitations import Invitations
 from zxmpp.loader import Loader
 from zxmpp.pipeline import Pipeline
 from zxmpp.recording import OwnedRunner, Recorder
 from zxmpp.reload import apply
+from zxmpp.runner import Runner
 from zxmpp.services import Services
 from zxmpp.signals import run
 from zxmpp.sockets import SocketSettings, SocketSource
@@ -90,7 +90,8 @@ class App:
         self.pipeline.guard(StanzaEvent, Dedupe())
         if self.settings.guards.rate:
             guards = self.settings.guards
-            self.pipeline.guard(StanzaEvent, RateLimit(guards.rate, guards.burst))
+            limit = RateLimit(guards.rate, guards.burst, self.pipeline.wants)
+            self.pipeline.guard(StanzaEvent, limit)
         self.commands = Commands(self.pipeline, self.settings.commands.prefix, self.settings.roles)
         ChatFace(self.commands, self.settings.commands.bare)
         self._adhoc = AdhocFace(self.commands) if self.settings.commands.adhoc else None

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from zxmpp.buckets import Buckets
 from zxmpp.event import Event, Failure, StanzaEvent
 
 __all__ = ["Dedupe", "Guard", "RateLimit", "Verdict", "judge_marks"]
@@ -30,22 +31,28 @@ class Verdict(Struct, frozen=True):
 
 Guard: TypeAlias = Callable[[Event], Verdict | None]
 
+_LATE = frozenset({"delayed"})
 #: In the order in which they are named when several hold.
 _MARKS = tuple(Verdict(mark) for mark in ("own-echo", "carbon", "history", "delayed"))
 
 
 def judge_marks(event: Event) -> Verdict | None:
     """Stop what is no fresh word of its sender: own echoes, carbons (XEP-0280), room history from
-    before the own join (XEP-0045), delayed delivery (XEP-0203; forged or not)."""
+    before the own join (XEP-0045), delayed delivery (XEP-0203; forged or not). Who has left is gone,
+    however late that is said."""
     if isinstance(event, StanzaEvent) and event.marks:
+        if event.type == "unavailable" and event.marks == _LATE:
+            return None
         for verdict in _MARKS:
             if verdict.reason in event.marks:
                 return verdict
     return None
 
 
-#: Where routes find an ad-hoc command.
-_COMMAND = ("iq", "{http://jabber.org/protocol/commands}command")
+#: Types of IQ by which somebody wants something.
+_REQUESTS = ("get", "set")
+#: Types of presence by which nobody does.
+_STATES = ("available", "unavailable", "error")
 
 
 class Dedupe:
@@ -72,8 +79,11 @@ class Dedupe:
 
 
 class RateLimit:
-    """A token bucket per sender of messages and of ad-hoc commands' steps (XEP-0050): `rate` a second
-    on average, `burst` at once.
+    """Bounds what one sender may have done here: `rate` Events a second on average, `burst` at once.
+
+    Counted is each message with a text, and whatever else some handler takes (`wanted`): requests,
+    reactions, invitations, subscriptions. What nobody looks at, as that somebody types, costs nothing.
+    Who comes and goes is not counted: whoever missed that would believe what is no longer true.
 
     The first message over the limit is answered, the following ones are only counted, so that two
     bots can't talk each other up. An IQ is answered always (RFC 6120, 8.2.3).
@@ -82,30 +92,27 @@ class RateLimit:
     _FAILURE = Failure("policy-violation", "wait", "Too many messages; wait a moment.")
 
     def __init__(
-        self, rate: float, burst: int, size: int = 4096, clock: Callable[[], float] = monotonic
-    ) -> None:
-        self._clock = clock
-        self._rate = rate
-        self._burst = burst
-        self._size = size
-        #: sender -> (tokens, when they were counted, whether the sender was told)
-        self._buckets: OrderedDict[str, tuple[float, float, bool]] = OrderedDict()
+        self, rate: float, burst: int, wanted: Callable[[Event], bool], *, size: int = 4096,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:  # fmt: skip
+        self._buckets = Buckets(rate, burst, size, clock)
+        self._wanted = wanted
 
     def __call__(self, event: Event) -> Verdict | None:
         if not isinstance(event, StanzaEvent):
             return None
-        step = event.type == "set" and _COMMAND in event.keys
-        if not step and (event.name != "message" or not event.body):
+        if event.name == "iq":
+            # A source asks whether it is wanted before it takes one.
+            if event.type not in _REQUESTS:
+                return None
+        elif not event.body:
+            said = event.name == "message" or (
+                event.name == "presence" and event.type not in _STATES
+            )
+            if not said or not self._wanted(event):
+                return None
+        refused = self._buckets.take(event.sender)
+        if not refused:
             return None
-        now = self._clock()
-        tokens, then, told = self._buckets.pop(event.sender, (float(self._burst), now, False))
-        tokens = min(float(self._burst), tokens + (now - then) * self._rate)
-        if tokens >= 1:
-            self._buckets[event.sender] = (tokens - 1, now, False)
-            verdict = None
-        else:
-            self._buckets[event.sender] = (tokens, now, True)
-            verdict = Verdict("rate", None if told and not step else self._FAILURE)
-        if len(self._buckets) > self._size:
-            self._buckets.popitem(last=False)
-        return verdict
+        tell = event.name == "iq" or (bool(event.body) and refused == 1)
+        return Verdict("rate", self._FAILURE if tell else None)

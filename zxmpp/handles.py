@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zxmpp.handlers import CURRENT
+from zxmpp.resting import CURRENT
 
 if TYPE_CHECKING:
     from zxmpp.app import App

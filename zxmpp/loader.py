@@ -68,7 +68,7 @@ def find(use: str) -> type[Plugin]:
             f"plugin {use!r}: module {module!r} can't be imported: {error}. It must be installed, "
             f"or stand beside the configuration file"
         ) from error
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
         raise PluginError(
             f"plugin {use!r}: its module can't be imported: {place_of(error)}"
             f"{type(error).__name__}: {error}"

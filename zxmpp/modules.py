@@ -73,7 +73,9 @@ class Fresh:
             self.undo()
             raise
         finally:
-            sys.meta_path.remove(finder)
+            # What was imported may have changed the list.
+            with suppress(ValueError):
+                sys.meta_path.remove(finder)
         for module, old in self.stamps.items():
             self.stamps[module] = stamps(module) | old
 
@@ -83,7 +85,10 @@ class Fresh:
     def _import(self, module: str) -> None:
         try:
             importlib.import_module(module)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # Of a cancellation, too: nothing is awaited here, so it is the module's own.
             raise PluginError(
                 f"module {module!r} can't be imported: {place_of(error)}{type(error).__name__}: {error}"
             ) from error

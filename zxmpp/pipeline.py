@@ -6,7 +6,7 @@ Rules:
 - Each owner (a plugin) has lanes of its own: one that hangs or floods holds up only itself.
 - A full lane refuses a stanza with resource-constraint (type wait, RFC 6120, 8.3.3.18) and pauses
   a socket, which goes on when the lane is half empty.
-- How handlers are run, and what becomes of what they raise, is in `zxmpp.handlers`.
+- How handlers are run, and what becomes of what they raise, is in `zxmpp.runner`.
 - Each drop has a name and a counter.
 
 Imports neither slixmpp nor zmq.
@@ -23,9 +23,10 @@ from msgspec import Struct
 
 from zxmpp.event import Event, Failure, LifecycleEvent, Source
 from zxmpp.guards import Guard, Verdict
-from zxmpp.handlers import FREE, Owner, Phase, Route, Runner
+from zxmpp.handlers import FREE, Owner, Phase, Route
 from zxmpp.lanes import CROWDED, KEPT, Lanes
 from zxmpp.routes import Entry, Index, Plan
+from zxmpp.runner import Runner
 
 __all__ = ["Pipeline", "PipelineStatistics"]
 

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from zxmpp.event import FramesEvent, Lifecycle, LifecycleEvent
-from zxmpp.handlers import CURRENT, FREE, Owner, Route
+from zxmpp.handlers import FREE, Owner, Route
 from zxmpp.mdp.broker import BrokerOptions
 from zxmpp.mdp.broker.memory import DeadLetters
 from zxmpp.mdp.caller import Caller, Service
 from zxmpp.mdp.driver import Driver
 from zxmpp.mdp.pending import Pending
 from zxmpp.pipeline import Pipeline
+from zxmpp.resting import CURRENT
 from zxmpp.sockets import SocketSource
 
 __all__ = ["Services"]

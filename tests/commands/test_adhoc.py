@@ -315,7 +315,7 @@ async def test_a_form_with_the_first_request_saves_a_step(bot: TestBot, alice: C
         ("name", [], "it is missing"),
         ("size", "three", "'three' is not a whole number"),
         ("weight", "x", "'x' is not a number"),
-        ("hot", "maybe", "'maybe' is not true or false"),
+        ("hot", "maybe", "'maybe' is not yes or no"),
         ("mode", "dim", "'dim' is not one of on, off"),
         ("colour", "green", "'green' is not one of red, blue"),
         ("who", "a@@b", "'a@@b' is not a JID"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from zxmpp import (
 from zxmpp.commands import questions
 from zxmpp.testing import TestBot
 from zxmpp.testing.bot import body_of
+from zxmpp.testing.transport import feed
 
 ROOM = "room@rooms.localhost"
 QUICK = "{urn:xmpp:tmp:quick-response}response"
@@ -34,6 +36,15 @@ QUICK = "{urn:xmpp:tmp:quick-response}response"
 
 class Say(Plugin):
     """Commands of every kind."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.gate = asyncio.Event()
+
+    @command
+    async def hold(self) -> str:
+        await self.gate.wait()
+        return "held"
 
     @command
     def echo(self, *, text: str) -> str:
@@ -62,6 +73,27 @@ class Say(Plugin):
         for word in ("one", "two"):
             await asyncio.sleep(0)
             yield word
+
+    @command
+    def count(self, number: int) -> Iterator[Any]:
+        for done in range(number):
+            yield Progress(done / number)
+        yield "done"
+
+    @command(timeout=0.05)
+    def nothing(self) -> Iterator[None]:
+        while True:
+            yield None
+
+    @command(timeout=0.05)
+    async def anothing(self) -> AsyncIterator[None]:
+        while True:
+            yield None
+
+    @command
+    def flood(self) -> Iterator[str]:
+        while True:
+            yield "more"
 
     @command
     async def work(self) -> AsyncIterator[Any]:
@@ -112,6 +144,25 @@ class TestFinding:
         assert await bot.hears_message("bot: echo hi", room=ROOM) == []
         assert await bot.says("bot_: echo hi", room=ROOM) == "hi"
 
+    async def test_a_call_that_waited_while_the_nick_changed_is_not_guessed(
+        self, bot: TestBot
+    ) -> None:
+        await bot.joins(ROOM)
+        say: Any = bot.app.plugins.get("say")
+        server = bot.app.servers["bot"]
+        server.enter(f"{ROOM}/alice", "alice@localhost/test")
+        await bot.settle()
+        for text in ("!hold", "bot: echo all of it"):
+            feed(server.xmpp, f"<message from='{ROOM}/alice' to='bot@localhost/test' "
+                 f"type='groupchat'><body>{text}</body></message>")  # fmt: skip
+        bot.app.stream().rooms.get(ROOM).nick = "bot_"  # type: ignore[attr-defined]
+        say.gate.set()
+        await bot.settle()
+        assert [body_of(each) for each in bot.sent if body_of(each)] == [
+            "held",
+            "echo was not called in time; say it again.",
+        ]
+
 
 class TestShowing:
     async def test_a_list_takes_all_words(self, bot: TestBot) -> None:
@@ -130,6 +181,21 @@ class TestShowing:
         assert await bot.hears_message("!several") == ["one", "```\nn\n2\n```"]
         assert await bot.hears_message("!later") == ["one", "two"]
 
+    async def test_progress_is_no_piece(self, bot: TestBot) -> None:
+        assert await bot.hears_message("!count 3000") == ["done"]
+
+    @pytest.mark.parametrize("name", ["nothing", "anothing"])
+    async def test_one_that_yields_nothing_for_ever_leaves_the_loop_to_others(
+        self, bot: TestBot, name: str
+    ) -> None:
+        (told,) = await bot.hears_message(f"!{name}")
+        assert told == "say took more than 0.05 s and was stopped."
+
+    async def test_a_reply_without_end_is_stopped(self, bot: TestBot) -> None:
+        *replies, told = await bot.hears_message("!flood")
+        assert len(replies) == 1000
+        assert told == "say had more than 1000 replies; the rest is left out."
+
     async def test_progress_ends_in_the_result(self, bot: TestBot) -> None:
         assert await bot.hears_message("!work") == ["done"]
 
@@ -145,8 +211,16 @@ class Answers(Struct):
     often: int = 1
 
 
+class Sign(Struct):
+    """One with a choice that is a dash."""
+
+    mark: Literal["-", "+"] = "+"
+
+
 class Ask(Plugin):
     """Asks back."""
+
+    choices: Any = ()
 
     @command
     async def order(self, call: Call) -> str:
@@ -165,6 +239,10 @@ class Ask(Plugin):
         return Form(Answers, lambda given: f"{given.room} {given.often}", title="Settings")
 
     @command
+    def sign(self) -> Form:
+        return Form(Sign, lambda given: given.mark)
+
+    @command
     def wipe(self) -> Confirm:
         return Confirm("All of it?", lambda: "wiped")
 
@@ -173,11 +251,27 @@ class Ask(Plugin):
         return await call.ask("Which?", Literal["red", "blue"])
 
     @command
+    async def chosen(self, call: Call) -> str:
+        return await call.choose("Which?", self.choices)
+
+    @command
+    async def many(self, call: Call) -> str:
+        return str(await call.ask("Which?", list[str]))
+
+    @command
+    async def flags(self, call: Call) -> str:
+        return str(await call.ask("Which?", list[bool]))
+
+    @command
     async def patient(self, call: Call) -> str:
         try:
             return await call.ask("Well?", timeout=0.01)
         except Unanswered as error:
             return f"caught: {error}"
+
+    @command
+    async def soon(self, call: Call) -> str:
+        return await call.ask("Well?", timeout=0.05)
 
     @command
     async def stubborn(self, call: Call) -> str:
@@ -195,6 +289,10 @@ class Ask(Plugin):
     @on.message
     def overhear(self, event: StanzaEvent) -> None:
         self.count(f"overheard {event.body}")
+
+
+def keep_the_loop(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 @pytest.fixture
@@ -278,6 +376,49 @@ class TestAsking:
         await asking.says("!stubborn")
         assert await asking.says(word) == "as you like"
 
+    @pytest.mark.parametrize(
+        ("choices", "shown", "answers"),
+        [
+            (["x", "y"], "1. x\n2. y", {"1": "x", "y": "y"}),
+            (["2", "1"], "- 2\n- 1", {"1": "1", "2": "2"}),
+            ({"a": "2", "b": "two"}, "- 2\n- two", {"2": "a", "b": "b"}),
+            (["1", "2"], "1. 1\n2. 2", {"1": "1", "2": "2"}),
+            (["20", "10"], "1. 20\n2. 10", {"1": "20", "10": "10"}),
+            (["-", "x"], "1. -\n2. x", {"-": "-"}),
+        ],
+    )
+    async def test_a_number_means_what_is_shown(
+        self, asking: TestBot, choices: Any, shown: str, answers: dict[str, str]
+    ) -> None:
+        plugin: Any = asking.app.plugins.get("ask")
+        plugin.choices = choices
+        for answer, chosen in answers.items():
+            assert await asking.says("!chosen") == f"Which?\n{shown}"
+            assert await asking.says(answer) == chosen
+
+    async def test_a_dash_that_is_a_choice_is_no_default(self, asking: TestBot) -> None:
+        assert await asking.says("!sign") == "Mark\n1. -\n2. +\n(- for '+')"
+        assert await asking.says("-") == "-"
+
+    async def test_a_number_that_is_huge_is_no_choice(self, asking: TestBot) -> None:
+        await asking.says("!order")
+        assert "is not one of s, l" in await asking.says("9" * 5000)
+
+    async def test_a_list_is_one_answer(self, asking: TestBot) -> None:
+        await asking.says("!many")
+        assert await asking.says("1 'b c' yes") == "['1', 'b c', 'yes']"
+        await asking.says("!flags")
+        assert await asking.says("yes off 1") == "[True, False, True]"
+
+    @pytest.mark.parametrize("answer", ["bot: mine", "bot, mine", "@bot mine"])
+    async def test_in_a_room_the_bots_nick_may_stand_in_front(
+        self, asking: TestBot, answer: str
+    ) -> None:
+        await asking.says("!first", room=ROOM)
+        assert await asking.says(answer, room=ROOM) == "mine"
+        await asking.says("!first", room=ROOM)
+        assert await asking.says("bot: cancel", room=ROOM) == "Cancelled."
+
     async def test_wrong_answers_end_it(self, asking: TestBot) -> None:
         await asking.says("!pick")
         for _ in range(2):
@@ -292,6 +433,20 @@ class TestAsking:
         assert asking.sent[-1].findtext("{jabber:client}body") == (
             "caught: No answer in 0.01 s: Well?"
         )
+
+    async def test_an_answer_in_the_turn_of_the_time_out_counts(self, asking: TestBot) -> None:
+        say = (
+            "<message from='alice@localhost/test' to='bot@localhost/test' type='chat'>"
+            "<body>{}</body></message>"
+        )
+        xmpp = asking.app.servers["bot"].xmpp
+        feed(xmpp, say.format("!soon"))
+        assert await asking.app.pipeline.settle(10)
+        # Both are due when the loop looks again; the answer comes first.
+        asyncio.get_running_loop().call_at(0, feed, xmpp, say.format("here"))
+        keep_the_loop(0.06)
+        await asking.settle()
+        assert [body_of(each) for each in asking.sent if body_of(each)] == ["Well?", "here"]
 
     async def test_waiting_for_a_person_takes_none_of_the_handlers_time(
         self, asking: TestBot
@@ -336,6 +491,13 @@ class TestAsking:
         assert answers == ["ask waits for 2 answers already; try again later."]
         counts = asking.app.pipeline.statistics().owners["ask"]
         assert counts["questions-full"] == 1
+        # Who has answered makes room, and nothing is kept of them.
+        for name in ("a", "b", "c", "d"):
+            sender = f"{name}@localhost/x"
+            if name not in "ab":
+                assert await asking.says("!first", sender=sender) == "A?"
+            assert await asking.says("mine", sender=sender) == "mine"
+        assert not asking.app.commands.questions._open
 
 
 REPLY = (

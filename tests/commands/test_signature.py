@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import date
 from enum import Enum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Meta
 from slixmpp import JID
 
-from zxmpp.commands import Call, Commands, Signature
+from zxmpp.commands import Call, Commands, Parameter, Signature
 from zxmpp.commands.chat import ChatCall
 from zxmpp.commands.words import Line
 from zxmpp.errors import PluginError, UsageError
@@ -52,8 +53,25 @@ def typed(day: date, colour: Colour, mode: Literal["on", "off"], who: JID | None
     return day, colour, mode, who
 
 
+class Mixed(Enum):
+    A = "a"
+    B = 2
+
+
 def flag(on: bool) -> Any:
     return on
+
+
+def bounded(n: Annotated[int, Meta(ge=1, le=5)], *more: Annotated[str, Meta(max_length=3)]) -> Any:
+    return n, more
+
+
+def spread(*words: str) -> Any:
+    return words
+
+
+def levels(level: Literal[1, 2], *flags: bool) -> Any:
+    return level, flags
 
 
 def given_call(first: str, call: Call, second: str = "x") -> Any:
@@ -87,6 +105,10 @@ def given_event(event: StanzaEvent, *, text: str) -> Any:
         ),
         (flag, "true", True),
         (flag, "0", False),
+        (flag, "Yes", True),
+        (flag, "off", False),
+        (bounded, "5 abc", (5, ("abc",))),
+        (levels, "2 yes no true 0", (2, (True, False, True, False))),
         (given_call, "a", ("a", "alice@localhost", "x")),
         (given_call, "a b", ("a", "alice@localhost", "b")),
         (given_and_many, "a 1 2", ("alice@localhost", "a", (1, 2))),
@@ -110,7 +132,17 @@ def test_arguments(function: Any, text: str, result: Any) -> None:
         (typed, "2026-01-31 green on", "colour: 'green' is not one of red, blue"),
         (typed, "2026-01-31 red maybe", "mode: 'maybe' is not one of on, off"),
         (typed, "2026-01-31 red on @@", "who: '@@' is not a JID"),
-        (flag, "perhaps", "on: 'perhaps' is not true or false"),
+        (typed, "2026-01-31 red on ''", "who: '' is not a JID"),
+        (typed, "2026-01-31 red on a\x00@b", "is not a JID"),
+        (numbers, "1 nan", "b: 'nan' is not a number"),
+        (numbers, "1 -inf", "b: '-inf' is not a number"),
+        (numbers, "1 " + "9" * 400, "is not a number"),
+        (bounded, "6", "n: '6' is not a whole number (Expected `int` <= 5)"),
+        (bounded, "1 abcd", "more: 'abcd' is not a str (Expected `str` of length <= 3)"),
+        (spread, "a" * 5000, "the words have more than 4096 characters"),
+        (spread, "a " * 3000, "the words have more than 4096 characters"),
+        (levels, "3", "level: '3' is not one of 1, 2"),
+        (flag, "perhaps", "on: 'perhaps' is not yes or no"),
         (flag, "true true", "'true' is one word too many"),
         (given_event, " ", "text is missing"),
     ],
@@ -138,6 +170,36 @@ def test_functions_that_nobody_could_call_are_refused() -> None:
     for function in (named, two_rests, rest_after_words, wrong_rest):
         with pytest.raises(PluginError):
             Signature(function, "!cmd")
+
+
+def test_types_that_nobody_could_give_are_refused() -> None:
+    def mixed(colour: Mixed) -> None: ...
+
+    def number(z: complex) -> None: ...
+
+    def either(who: int | JID) -> None: ...
+
+    def spread(*many: complex) -> None: ...
+
+    for function in (mixed, number, either, spread):
+        with pytest.raises(PluginError, match="nobody can give"):
+            Signature(function, "!cmd")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "field"),
+    [(bool, "boolean"), (list[bool], "text-multi"), (list[JID], "jid-multi"), (Colour, "list-single"),
+     (list[Colour], "list-multi"), (int | None, "text-single"), (list[int] | None, "text-multi"),
+     (Annotated[int, Meta(ge=1)], "text-single"), (Annotated[bool, Meta()] | None, "boolean")],
+)  # fmt: skip
+def test_fields_of_forms(annotation: Any, field: str) -> None:
+    assert Parameter.of("x", annotation).field_type == field
+
+
+@pytest.mark.parametrize("value", [5, None, [], {}, True, "", "a\ud800@b"])
+def test_json_that_is_no_jid(value: Any) -> None:
+    with pytest.raises(ValueError, match="is not a JID"):
+        Parameter("who", JID).convert_data(value)
 
 
 @given(st.text(max_size=60))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from zxmpp import Plugin, PluginError, StanzaEvent, command, every, on
-from zxmpp.handlers import MAX_REPLIES
+from zxmpp.runner import MAX_REPLIES
 from zxmpp.testing.bot import TestBot
 
 from .helpers import (

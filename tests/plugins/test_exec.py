@@ -179,7 +179,7 @@ async def test_a_role_that_is_not_there() -> None:
             "printf '\\033[1;31mred\\033[0m\\007 \\033]0;title\\007x\\000\\r\\ny'",
             fenced("red x\ny"),
         ),
-        ("printf '```\\n!it\\n'", fenced("```\n!it")),
+        ("printf '```\\n!it\\n'", fenced(" ```\n!it")),
     ],
 )
 async def test_what_is_told(script: str, answer: str) -> None:

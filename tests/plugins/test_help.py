@@ -32,6 +32,7 @@ class Boss(Plugin):
 async def test_the_list_has_usage_and_summary() -> None:
     async with TestBot(CONFIG, plugins=[Boss]) as bot:
         assert await bot.says("!help", sender="alice@localhost/desk") == (
+            "Commands:\n"
             "!bare\n"
             "!echo <text ...> - Say the text back, as it was typed.\n"
             "!fire <who> [times] - Fire somebody.\n"
@@ -43,7 +44,7 @@ async def test_the_list_has_usage_and_summary() -> None:
 async def test_one_command_in_full(name: str) -> None:
     async with TestBot(CONFIG, plugins=[Boss]) as bot:
         assert await bot.says(f"!help {name}", sender="alice@localhost/desk") == (
-            "!fire <who> [times]\nFire somebody.\n\nTwice, if need be."
+            "Usage: !fire <who> [times]\nFire somebody.\n\nTwice, if need be."
         )
 
 

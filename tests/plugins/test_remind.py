@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -242,6 +243,26 @@ async def test_a_wrong_setting(tmp_path: Path, key: str, value: str, text: str) 
             pass
 
 
+@pytest.mark.parametrize("when", ["20m", "1h", "02:40"])
+async def test_the_hour_that_comes_twice_is_no_past(
+    tmp_path: Path, now: list[float], when: str
+) -> None:
+    now[0] = datetime.fromisoformat("2026-10-25T02:50:00+02:00").timestamp()
+    async with TestBot(config(tmp_path, 'zone = "Europe/Berlin"\nmax_days = 99999999999')) as bot:
+        said = await bot.says(f"!remind {when} x")
+        assert said.startswith("Reminder 1: 2026-10-25 02:")
+        assert said.endswith("CET.")
+
+
+@pytest.mark.parametrize("due", ["1e300", "-1e300", "253402300799", "null", "[" * 100_000])
+async def test_a_file_with_a_time_that_is_none(tmp_path: Path, due: str) -> None:
+    one = '{"1": {"owner": "a@b", "place": {"stream": "bot", "to": "a@b"}, "text": "x", "due": %s}}'
+    (tmp_path / "book.json").write_text(one % due)
+    with pytest.raises(PluginError, match="is not what was written there"):
+        async with TestBot(config(tmp_path)):
+            pass
+
+
 async def test_a_new_version_goes_on_and_nothing_is_told_twice(
     tmp_path: Path, now: list[float]
 ) -> None:
@@ -253,6 +274,8 @@ async def test_a_new_version_goes_on_and_nothing_is_told_twice(
         new.replaces = old
         await new.start()
         new.adopt(old)
+        # Both write by turns: no older book is put over a newer one.
+        assert old._file is new._file
         # The old one's handlers may still end.
         await bot.says("!remind 10m b", sender=ALICE)
         before = len(await sent(bot))

@@ -39,6 +39,20 @@ def test_a_duration_counts_seconds_where_the_clock_is_put_back() -> None:
     assert due_of("18:00", before).isoformat() == "2026-10-25T18:00:00+01:00"
 
 
+def test_a_time_that_comes_twice_is_the_next_of_both() -> None:
+    first = datetime(2026, 10, 25, 2, 50, tzinfo=BERLIN)
+    assert due_of("02:40", first).isoformat() == "2026-10-25T02:40:00+01:00"
+    assert due_of("02:55", first).isoformat() == "2026-10-25T02:55:00+02:00"
+    second = first.replace(fold=1)
+    assert due_of("02:40", second).isoformat() == "2026-10-26T02:40:00+01:00"
+    assert due_of("02:55", second).isoformat() == "2026-10-25T02:55:00+01:00"
+
+
+def test_a_time_that_is_left_out_has_passed() -> None:
+    after = datetime(2026, 3, 29, 3, 10, tzinfo=BERLIN)
+    assert due_of("02:30", after).isoformat() == "2026-03-30T02:30:00+02:00"
+
+
 @pytest.mark.parametrize(
     "when",
     ["", "soon", "10", "m", "10x", "30m2h", "-10m", "1.5h", "99999d", "24:00", "18:60", "18:00:00:00",

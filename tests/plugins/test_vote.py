@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -97,17 +98,21 @@ async def test_one_place_has_one_vote_and_others_have_theirs() -> None:
 async def test_a_vote_without_a_number_asks_with_buttons() -> None:
     async with TestBot(CONFIG) as bot:
         await bot.says("!poll 'Tea?' yes no")
-        (question,) = await bot.hears(
-            "<message from='alice@localhost/test' to='robot@bot.localhost' type='chat'>"
-            "<body>!vote</body></message>"
-        )
+
+        async def say(text: str) -> list[ET.Element]:
+            return await bot.hears(
+                "<message from='alice@localhost/test' to='robot@bot.localhost' type='chat'>"
+                f"<body>{text}</body></message>"
+            )
+
+        (question,) = await say("!vote")
         assert body_of(question) == "Tea?\n1. yes\n2. no"
         buttons = [each for each in question if each.tag == "{urn:xmpp:tmp:quick-response}response"]
         assert [(each.get("value"), each.get("label")) for each in buttons] == [
             ("1", "yes"),
             ("2", "no"),
         ]
-        assert await bot.says("2") == "Counted: no"
+        assert [body_of(each) for each in await say("2")] == ["Counted: no"]
 
 
 # -- one voice ---------------------------------------------------------------------------------
@@ -154,6 +159,17 @@ async def test_who_is_hidden_votes_as_an_occupant() -> None:
         for name in ("ghost", "ghost", "shade"):
             assert await says(bot, name, "!vote 2", hidden=True) == "Counted: the hills"
         assert await standing(bot) == [0, 2, 0]
+
+
+async def test_who_is_hidden_first_and_seen_then_is_one_voice() -> None:
+    async with TestBot(CONFIG) as bot:
+        await says(bot, "alice", POLL)
+        for hidden, nick in ((True, "mallory"), (False, "mallory"), (True, "other")):
+            answer = await bot.says(
+                "!vote 2", sender=f"{nick}@localhost/x", room=ROOM, hidden=hidden, occupant_id="one"
+            )
+            assert answer == "Counted: the hills"
+        assert await standing(bot) == [0, 1, 0]
 
 
 # -- reactions ---------------------------------------------------------------------------------
@@ -259,8 +275,44 @@ async def test_a_vote_ends_by_itself(caplog: pytest.LogCaptureFixture) -> None:
         assert (message.get("to"), message.get("type")) == (ROOM, "groupchat")
         assert body_of(message).startswith("The vote is over.\n```\nWhere to?\nnumber  option")
         # This server takes no files.
-        assert "the chart of a vote is not sent" in caplog.text
+        assert "the result of a vote is not sent, or not all of it" in caplog.text
         assert await says(bot, "alice", "!vote 1") == "There is no vote here; !poll opens one."
+
+
+async def test_a_vote_that_is_opened_while_others_end_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with TestBot(CONFIG) as bot:
+        plugin: Any = bot.app.plugins.get("vote")
+        await says(bot, "alice", POLL)
+        await bot.says("!poll q a b")
+        for poll in plugin._polls.values():
+            poll.ends = 0.0
+
+        async def none(poll: Any) -> None: ...
+
+        async def chart(poll: Any) -> None:
+            # Meanwhile the other one is closed, and a new one is opened there.
+            plugin._chart = none
+            await bot.says("!close")
+            assert "1\ufe0f\u20e3 c" in await bot.says("!poll new c d")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(plugin, "_chart", chart)
+            await plugin.expire()
+        assert await bot.says("!vote 1") == "Counted: c"
+
+
+async def test_a_stream_that_is_gone_keeps_no_other_vote_from_its_end() -> None:
+    async with TestBot(CONFIG) as bot:
+        plugin: Any = bot.app.plugins.get("vote")
+        await says(bot, "alice", POLL)
+        ((stream, to),) = plugin._polls
+        plugin._polls = {("gone", to): plugin._polls[stream, to], **plugin._polls}
+        for poll in plugin._polls.values():
+            poll.ends = 0.0
+        await plugin.expire()
+        assert plugin._polls == {}
 
 
 async def test_a_new_version_has_the_votes() -> None:

@@ -195,7 +195,9 @@ async def test_several_frames_are_several_lines(plain: Make) -> None:
 
 async def test_the_usage_is_checked_before_a_worker_is_asked() -> None:
     async with TestBot(config('usage = "<language> <text ...>"')) as bot, serving(bot, shout):
-        assert await bot.says("!help shout") == "!shout <language> <text ...>\nSay it louder."
+        assert (
+            await bot.says("!help shout") == "Usage: !shout <language> <text ...>\nSay it louder."
+        )
         assert await bot.says("!shout de") == (
             "text is missing. Usage: !shout <language> <text ...>"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zxmpp.streams.receipts import Receipts
+from zxmpp.streams.receipts import BURST, Receipts
 
 from .conftest import Line
 from .test_source import DELAY, ROOM, Ear, message
@@ -64,3 +64,14 @@ async def test_not_after_the_end(ear: Ear) -> None:
     ear.receipts.close()  # type: ignore[attr-defined]
     ear.hear(message(ASKS))
     assert await ear.line.sent() == ""
+
+
+async def test_nobody_gets_more_than_his_share(ear: Ear) -> None:
+    for _ in range(BURST + 30):
+        ear.hear(message(ASKS))
+    counts = ear.source.counts
+    assert BURST <= counts["receipts"] < BURST + 30
+    assert counts["receipts"] + counts["receipts-over-rate"] == BURST + 30
+    ear.hear(message(ASKS, from_="bob@localhost/x"))
+    assert counts["receipts"] + counts["receipts-over-rate"] == BURST + 31
+    assert 'to="bob@localhost/x"' in await ear.line.sent()

@@ -390,3 +390,18 @@ async def test_history_ends_when_somebody_speaks(table: Table) -> None:
     assert not table.room.live
     table.rooms.hear(table.room, False)
     assert table.room.live
+
+
+@pytest.mark.parametrize(
+    "nick", ["n" * 1024, "\u00e9" * 512, " ", "a\nb", "a\tb", "a\x00", "\ud800"]
+)
+async def test_a_nick_that_no_room_takes(line: Line, nick: str) -> None:
+    table = Table(line)
+    with pytest.raises(StreamError, match="is no nick"):
+        table.rooms.join(ROOM, nick)
+    assert list(table.rooms) == []
+
+
+@pytest.mark.parametrize("nick", ["", "n" * 1023, "a b/c@d", "\U0001f469\u200d\U0001f4bb"])
+async def test_a_nick_of_any_kind(line: Line, nick: str) -> None:
+    assert Table(line).rooms.join(ROOM, nick).wanted_nick == (nick or "bot")

@@ -206,6 +206,7 @@ async def test_what_xml_can_not_hold_does_not_end_the_stream(line: Line) -> None
     assert bodies(await line.sent()) == ["next"]
     assert line.xmpp.not_sent["illegal-characters"] == 1
     assert clean_text("a\x00b\x1b[31mc\ud800d\ufffee\tf\ng") == "ab[31mcde\tf\ng"
+    assert clean_text("a\r\nb\rc") == "a\nb\nc"
 
 
 async def test_sessions_resumed_by_xep_0198_are_left_alone(client: Line) -> None:

@@ -42,6 +42,7 @@ class Host:
         self.ends: Callable[[], Any] | None = None
 
     def uploads(self, **more: Any) -> Uploads:
+        more = {"local": True, **more}
         return Uploads("main", self.line.xmpp, lambda: "nick@bot.localhost", **more)
 
     async def serve(self) -> None:
@@ -144,7 +145,16 @@ async def test_what_can_go_wrong_says_so(host: Host, tmp_path: Path) -> None:
     host.status = 302
     await fails("answered 302")
     assert [path for path, _, _ in host.put] == ["/name"] * 2
-    for url in ("http://example.org/x", "file:///etc/passwd", "", "http://[x/"):
+    for url in (
+        "http://example.org/x",
+        "file:///etc/passwd",
+        "",
+        "http://[x/",
+        "https:///x",
+        "https://example.org/a\nb",
+        "https://example.org/a b",
+        "HTTP://127.0.0.2.evil/",
+    ):
         host.url = url
         await fails("which has no TLS")
     host.url = "http://127.0.0.1:1/x"
@@ -156,6 +166,47 @@ async def test_what_can_go_wrong_says_so(host: Host, tmp_path: Path) -> None:
     await fails("gave no slot")
     host.services = ""
     await fails("has no upload service")
+
+
+async def test_a_server_elsewhere_names_nothing_on_this_machine(host: Host) -> None:
+    with pytest.raises(StreamError, match="has no TLS"):
+        await host.uploads(local=False).upload(b"x", "b.bin", "")
+    assert host.put == []
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a..b/", f"https://{'a' * 300}/", "https://127.0.0.1:99999/", "https://%00/"]
+)
+async def test_an_address_that_is_none_is_an_error_of_the_stream(host: Host, url: str) -> None:
+    host.url = url
+    with pytest.raises(StreamError, match="can't send a file"):
+        await host.uploads().upload(b"x", "b.bin", "")
+
+
+@pytest.mark.parametrize("limit", ["9" * 5000, "-1", "\u0663", "1e3"])
+async def test_a_size_that_is_none_is_no_bound(host: Host, limit: str) -> None:
+    host.limit = limit
+    if limit == "\u0663":  # three, in Arabic
+        with pytest.raises(StreamError, match="takes 3 at most"):
+            await host.uploads().upload(b"xxxx", "b.bin", "")
+    else:
+        await host.uploads().upload(b"x" * 5000, "b.bin", "")
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/plain\r\nHost: evil", "text/plain\0", "text", "a/b\ud800", "x" * 9999]
+)
+async def test_a_media_type_is_one(host: Host, media_type: str) -> None:
+    with pytest.raises(StreamError, match="is no media type; write one as image/png"):
+        await host.uploads().upload(b"x", "b.bin", media_type)
+    assert host.asked == []
+    await host.uploads().upload(b"x", "b.bin", 'text/plain; charset="utf-8"')
+
+
+@pytest.mark.parametrize("jid", ["@", "a@@b", "x" * 2000, " ", ""])
+async def test_an_entry_of_the_servers_list_that_is_no_address(host: Host, jid: str) -> None:
+    host.services = f"<item jid='{jid}'/><item jid='files.localhost'/>"
+    await host.uploads().upload(b"x", "b.bin", "")
 
 
 async def test_a_server_that_is_silent_does_not_hold_us(

@@ -12,7 +12,7 @@ import pytest
 
 from zxmpp.errors import StreamError
 from zxmpp.streams import VCardSettings
-from zxmpp.streams.vcard import MAX_AVATAR, VCard, read_avatar
+from zxmpp.streams.vcard import BURST, MAX_AVATAR, VCard, read_avatar
 
 from .conftest import Line, refusal
 
@@ -110,6 +110,18 @@ async def test_a_component_answers_for_each_address(component: Line, avatar: str
     component.feed(ask.format("get"))
     await asyncio.sleep(0)
     assert "feature-not-implemented" in await component.sent()
+
+
+async def test_nobody_gets_a_component_s_picture_without_end(component: Line, avatar: str) -> None:
+    component.online()
+    VCard("main", component.xmpp, VCardSettings(avatar=avatar))
+    ask = "<iq type='get' id='q' from='{}' to='bot.localhost'><vCard xmlns='vcard-temp'/></iq>"
+    for number in range(BURST + 5):
+        component.feed(ask.format(f"mallory@localhost/{number}"))
+    sent = await component.sent()
+    assert (sent.count("<PHOTO"), sent.count("resource-constraint")) == (BURST, 5)
+    component.feed(ask.format("bob@localhost/x"))
+    assert "<PHOTO" in await component.sent()
 
 
 @pytest.mark.parametrize(

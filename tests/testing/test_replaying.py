@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import zmq
 
+from tests.commands.adhoc import Caller
 from zxmpp import (
+    Call,
     Failure,
     FramesEvent,
     Lifecycle,
@@ -384,6 +386,34 @@ def test_a_plugin_that_never_gets_on_is_stopped(
 
 def test_a_socket_of_the_plugins_own_is_bound_to_nothing(recorded: Path) -> None:
     assert replay(recorded, HERE + "Restless").now == 0
+
+
+class Order(Plugin):
+    """Asks back."""
+
+    @command
+    async def order(self, call: Call, what: str) -> str:
+        """Order something."""
+        many = await call.ask("How many?", int)
+        return f"{many} {what}"
+
+
+@virtual_time
+async def order(path: Path) -> None:
+    async with recording(path, CLIENT, HERE + "Order") as bot:
+        caller = Caller(bot)
+        for what in ("tea", "cake"):
+            form = await caller.calls("order")
+            question = await caller.calls("order", form.id, values={"what": what})
+            done = await caller.calls("order", question.id, values={"answer": "2"})
+            assert done.notes == [("info", f"2 {what}")]
+
+
+def test_an_ad_hoc_command_of_several_steps_goes_on_in_its_session(path: Path) -> None:
+    order(path)
+    found = replay(path, HERE + "Order")
+    assert found.diff == []
+    assert found.then == found.now > 0
 
 
 class Hooked(Plugin):

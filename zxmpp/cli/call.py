@@ -19,19 +19,15 @@ from typing import Any
 import msgspec
 import typer
 
+from zxmpp.cli.common import plain
 from zxmpp.errors import ConfigError
 from zxmpp.mdp import Client, NoAnswer
 from zxmpp.mdp.pending import Part
 
-__all__ = ["ask", "check_service", "plain", "read_body"]
+__all__ = ["ask", "check_service", "read_body"]
 
 #: Longest name of a service, in bytes.
 MAX_SERVICE = 255
-
-
-def plain(text: str) -> str:
-    """`text` without what would drive a terminal."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
 def read_body(body: str | None, limit: int) -> bytes:

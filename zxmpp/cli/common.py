@@ -24,6 +24,7 @@ __all__ = [
     "Verbose",
     "errors_logged",
     "good",
+    "plain",
     "status_of",
 ]
 
@@ -72,3 +73,8 @@ def good(config: Path, secrets: bool = True) -> Reading:
 
 def status_of(error: Exception) -> Exit:
     return Exit.USAGE if isinstance(error, ConfigError) else Exit.FAILED
+
+
+def plain(text: str) -> str:
+    """`text` without what would drive a terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)

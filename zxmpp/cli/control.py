@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import typer
 
-from zxmpp.cli.call import plain
+from zxmpp.cli.common import plain
 from zxmpp.cli.shell import Lines
 from zxmpp.commands import control
 from zxmpp.commands.results import Progress, Table, as_text

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import typer
 
+from zxmpp.cli.common import plain
 from zxmpp.cli.notify import NotifyingApp
-from zxmpp.cli.shell import plain
 from zxmpp.config import Settings
 from zxmpp.errors import ConfigError, ZxmppError
 from zxmpp.recording import Masker, Recorder, RecordFile, header_of

@@ -18,6 +18,7 @@ import typer
 from slixmpp import JID
 from slixmpp.jid import InvalidJID
 
+from zxmpp.cli.common import plain
 from zxmpp.config import Settings
 from zxmpp.errors import ZxmppError
 from zxmpp.testing import TestBot
@@ -72,11 +73,6 @@ class Lines:
             await ready.wait()
         finally:
             loop.remove_reader(self._fd)
-
-
-def plain(text: str) -> str:
-    """`text` without what would drive a terminal."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
 class Shell:

@@ -22,7 +22,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from zxmpp.cli.call import plain
+from zxmpp.cli.common import plain
 from zxmpp.mdp import BadAnswer, Client, NoAnswer
 
 __all__ = ["Look", "look", "render", "run_top"]

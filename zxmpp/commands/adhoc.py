@@ -31,7 +31,8 @@ from zxmpp.commands.sessions import Session, Sessions, State
 from zxmpp.commands.signature import read_form
 from zxmpp.errors import Cancelled, Refused, StreamError, Unanswered, UsageError
 from zxmpp.event import HANDLED, Event, Failure, Handled, Lifecycle, LifecycleEvent, StanzaEvent
-from zxmpp.handlers import FREE, Route, off_the_clock
+from zxmpp.handlers import FREE, Route
+from zxmpp.resting import off_the_clock
 
 if TYPE_CHECKING:
     from zxmpp.commands.signature import Bound

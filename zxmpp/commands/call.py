@@ -2,7 +2,7 @@
 
 Rules:
 - What a command returns is shown piece by piece, by the face that it was called through. At most
-  `MAX_REPLIES` pieces come of one call.
+  `MAX_REPLIES` pieces come of one call, not counting `Progress`.
 - A question is put to the caller alone and waits past the command's lane and time limit, for its own
   `timeout`. No answer, or a cancel, ends the command with a word to the caller.
 - Each face has a subclass in its own module; a command knows only `Call`.
@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
@@ -20,10 +21,10 @@ from msgspec import Struct
 
 from zxmpp.commands.parameters import Parameter, fields_of
 from zxmpp.commands.questions import Question
-from zxmpp.commands.results import Confirm, Form
+from zxmpp.commands.results import Confirm, Form, Progress
 from zxmpp.commands.roles import Who
 from zxmpp.event import StanzaEvent
-from zxmpp.handlers import MAX_REPLIES, TooManyReplies
+from zxmpp.runner import MAX_REPLIES, TURN_EVERY, TooManyReplies
 
 if TYPE_CHECKING:
     from zxmpp.commands.registry import Command
@@ -107,8 +108,8 @@ class Call(ABC):
     async def ask(self, text: str, type: Any = str, *, timeout: float = 60.0) -> Any:
         """Ask the caller for one value of `type`, as a parameter of a command could have. What is
         no such value is asked again. Unanswered after `timeout` seconds; Cancelled by the caller."""
-        values = await self._fill(Question(text, (Parameter("answer", type, label=text),), timeout))
-        return values["answer"]
+        field = Parameter.of("answer", type, label=text)
+        return (await self._fill(Question(text, (field,), timeout)))["answer"]
 
     async def confirm(self, text: str, *, timeout: float = 60.0) -> bool:
         """Ask yes or no."""
@@ -148,14 +149,19 @@ class Call(ABC):
 
     async def pieces(self, result: Any) -> AsyncGenerator[Any, None]:
         """What is to be shown of `result`, piece by piece: awaited, iterated, questions put."""
-        shown = 0
+        shown = seen = 0
         async with aclosing(self._flat(result)) as flat:
             async for piece in flat:
+                seen += 1
+                if not seen % TURN_EVERY:
+                    # One that never waits would keep the loop, and no time limit could end it.
+                    await asyncio.sleep(0)
                 if piece is None:
                     continue
-                if shown >= MAX_REPLIES:
-                    raise TooManyReplies(self._command.owner.name)
-                shown += 1
+                if not isinstance(piece, Progress):
+                    if shown >= MAX_REPLIES:
+                        raise TooManyReplies(self._command.owner.name)
+                    shown += 1
                 yield piece
 
     async def _flat(self, result: Any) -> AsyncGenerator[Any, None]:

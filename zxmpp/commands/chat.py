@@ -1,6 +1,8 @@
 """Commands in chats: found in a message, shown as messages.
 
 Rules:
+- A command is a new message of somebody: no headline (RFC 6121, 5.2.2), no correction of an earlier
+  one (XEP-0308), not what it quotes (XEP-0461).
 - A command begins with the prefix; in a room also with the bot's own nick (``bot: echo hi``); in a
   1:1 chat with nothing, if its first word is a command.
 - Of an unknown name the caller is told, but in a room only where the bot's nick stood in front: a
@@ -25,15 +27,14 @@ from slixmpp.xmlstream import StanzaBase
 from zxmpp.commands.call import Call, Live
 from zxmpp.commands.face import Face
 from zxmpp.commands.parameters import Parameter
-from zxmpp.commands.questions import Question
+from zxmpp.commands.questions import TRIES, Question, after_nick, is_correction, said_in
 from zxmpp.commands.registry import Command, Commands
 from zxmpp.commands.results import File, Progress, Table, as_text
 from zxmpp.commands.roles import who_of
 from zxmpp.commands.words import Line
-from zxmpp.errors import Cancelled, StreamError
-from zxmpp.event import HANDLED, Failure, StanzaEvent
-from zxmpp.handlers import Route
-from zxmpp.streams.reading import own_words
+from zxmpp.errors import Cancelled, Refused, StreamError
+from zxmpp.event import HANDLED, Failure, Lifecycle, StanzaEvent
+from zxmpp.handlers import FREE, Route
 from zxmpp.streams.styling import block
 
 if TYPE_CHECKING:
@@ -44,12 +45,8 @@ __all__ = ["ChatFace"]
 
 log = logging.getLogger(__name__)
 
-#: How often a wrong answer is asked again.
-TRIES = 3
 #: XEP-0439
 _RESPONSE = "{urn:xmpp:tmp:quick-response}response"
-#: What may stand behind the bot's nick.
-_AFTER_NICK = ":,"
 
 
 class ChatCall(Call):
@@ -122,7 +119,10 @@ class ChatCall(Call):
     async def _fill(self, question: Question) -> dict[str, Any]:
         lines = [line for line in (question.title, question.text) if line]
         if len(question.fields) == 1:
-            return {each.name: await self._ask(question, each, lines) for each in question.fields}
+            (field,) = question.fields
+            if field.title not in lines:
+                lines.append(field.title)
+            return {field.name: await self._ask(question, field, lines)}
         if lines:
             self.reply("\n".join(lines))
         return {
@@ -168,17 +168,14 @@ def _shown(piece: Any) -> Any:
 
 def _words(field: Parameter) -> dict[str, str]:
     """What may be answered, with what is shown; empty if the answer is free."""
-    if field.options is not None:
-        return dict(field.options)
-    if field.field_type == "boolean":
-        return {"yes": "yes", "no": "no"}
-    return {choice: choice for choice in field.choices}
+    return {"yes": "yes", "no": "no"} if field.field_type == "boolean" else field.named
 
 
 def _hints(field: Parameter, words: dict[str, str]) -> list[str]:
     if field.field_type == "boolean":
         return ["(yes or no)"]
-    hints = [f"{number}. {label}" for number, label in enumerate(words.values(), 1)]
+    numbers = {word: f"{number}." for number, word in _numbered(words).items()}
+    hints = [f"{numbers.get(word, '-')} {label}" for word, label in words.items()]
     if not field.required:
         default = ", ".join(field.words_of(field.fallback))
         hints.append(f"(- for {default!r})" if default else "(- for none)")
@@ -188,13 +185,8 @@ def _hints(field: Parameter, words: dict[str, str]) -> list[str]:
 def _read(field: Parameter, words: dict[str, str], answer: str) -> Any:
     """The value that `answer` is. ValueError says why it is none."""
     text = answer.strip()
-    if text == "-" and not field.required:
+    if text == "-" and not field.required and text not in words:
         return field.fallback
-    if field.field_type == "boolean":
-        known = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
-        if text.lower() not in known:
-            raise ValueError(f"{text[:100]!r} is neither yes nor no")
-        return known[text.lower()]
     if field.many:
         line, values = Line(text), []
         while (word := line.next()) is not None:
@@ -207,9 +199,16 @@ def _chosen(words: dict[str, str], text: str) -> str:
     """The choice that `text` names by its number, by itself, or by what was shown."""
     if text in words:
         return text
-    if text.isdecimal() and 1 <= int(text) <= len(words):
-        return list(words)[int(text) - 1]
+    if (word := _numbered(words).get(text)) is not None:
+        return word
     return next((word for word, shown in words.items() if shown.lower() == text.lower()), text)
+
+
+def _numbered(words: dict[str, str]) -> dict[str, str]:
+    """The words by their numbers; none has one where a number is another word itself."""
+    numbers = {str(number): word for number, word in enumerate(words, 1)}
+    mean = [(said, word) for word, shown in words.items() for said in (word, shown)]
+    return numbers if all(numbers.get(said, word) == word for said, word in mean) else {}
 
 
 class ChatFace(Face):
@@ -227,27 +226,36 @@ class ChatFace(Face):
         self._unknown = Route(
             owner, self._answer_unknown, (), name="unknown command", report=self.report
         )
+        self._corrected = Route(
+            owner, self._answer_corrected, (), name="corrected command", report=self.report
+        )
+        pipeline.add(Route(owner, commands.questions.left, (("lifecycle", str(Lifecycle.LEFT)),),
+                           name="questions in rooms", lane=FREE))  # fmt: skip
         self._route = pipeline.add(
             Route(owner, self._answer_unknown, ("message",), name="commands", select=self._select)
         )
 
     def call(self, event: StanzaEvent, command: Command) -> ChatCall:
         _, name, rest = self._split(event)
-        return ChatCall(event, command, rest if name else "")
+        if name != command.name:
+            # It waited in a lane, and meanwhile the room gave the bot another nick.
+            raise Refused(f"{command.name} was not called in time; say it again.")
+        return ChatCall(event, command, rest)
 
     def report(self, event: StanzaEvent, failure: Failure) -> str:
         return failure.text
 
     def _split(self, event: StanzaEvent) -> tuple[bool, str, str]:
         """Whether the bot was spoken to by a prefix or its nick, the command's name, the rest."""
-        # What a reply quotes for others is not what was said (XEP-0461).
-        body = own_words(event) if event.body.startswith(">") else event.body
+        body = said_in(event)
         if body.startswith(self._prefix):
             called, text = True, body[len(self._prefix) :]
         elif event.room:
-            called, text = self._after_nick(event, body)
+            text = after_nick(event, body)
+            called = text != body
             if not called:
                 return False, "", ""
+            text = text.removeprefix(self._prefix)
         elif self._bare:
             called, text = False, body
         else:
@@ -255,27 +263,21 @@ class ChatFace(Face):
         words = text.split(None, 1)
         return called, words[0] if words else "", words[1].strip() if len(words) > 1 else ""
 
-    def _after_nick(self, event: StanzaEvent, body: str) -> tuple[bool, str]:
-        source: Any = event.source
-        nick: str = source.nick_in(event.room)
-        body = body.lstrip().removeprefix("@")
-        if not nick or not body.startswith(nick):
-            return False, ""
-        text = body[len(nick) :]
-        if text[:1] not in _AFTER_NICK and not text[:1].isspace():
-            return False, ""
-        return True, text.lstrip(_AFTER_NICK + " ").removeprefix(self._prefix)
-
     def _select(self, event: StanzaEvent) -> Route | None:
         called, name, _ = self._split(event)
-        if not name:
+        if not name or event.type == "headline":
             return None
         command = self._commands.find(name, who_of(event))
+        if is_correction(event):
+            return self._corrected if called and command is not None else None
         if command is not None:
             return command.route(self)
-        if not called or (event.room and not self._after_nick(event, own_words(event))[0]):
+        if not called or (event.room and said_in(event).startswith(self._prefix)):
             return None
         return self._unknown
+
+    def _answer_corrected(self, event: StanzaEvent) -> None:
+        raise Refused("A corrected message calls no command; send it as a new one.")
 
     def _answer_unknown(self, event: StanzaEvent) -> None:
         raise self._commands.unknown(self._split(event)[1], who_of(event), self._prefix)

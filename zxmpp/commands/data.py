@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import inspect
+import json
 from abc import ABC, abstractmethod
 from asyncio import Timeout, get_running_loop, sleep, timeout
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from zxmpp.commands.registry import Command, Commands
     from zxmpp.streams.live import Edits
 
-__all__ = ["CallEvent", "Conversation", "DataCall", "DataFace", "describe", "encoded", "values_of"]
+__all__ = [
+    "CallEvent", "Conversation", "DataCall", "DataFace", "as_json", "describe", "encoded", "values_of",
+]  # fmt: skip
 
 
 class Conversation(ABC):
@@ -209,9 +212,18 @@ class DataFace(Face):
         return True
 
 
+def as_json(value: Any) -> bytes:
+    """`value` as JSON. Half a character, as in the name of a file, is a question mark."""
+    try:
+        return msgspec.json.encode(value, enc_hook=str)
+    except UnicodeEncodeError:
+        plain = msgspec.to_builtins(value, enc_hook=str)
+        return json.dumps(plain, ensure_ascii=False).encode(errors="replace")
+
+
 def encoded(piece: Any, limit: int) -> bytes:
     """A piece as JSON. Refused if it has more than `limit` bytes."""
-    frame = msgspec.json.encode(as_data(piece))
+    frame = as_json(as_data(piece))
     if len(frame) > limit:
         raise Refused(
             f"the answer is too big: {len(frame)} bytes; at most {limit} are sent.",

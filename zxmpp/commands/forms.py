@@ -135,8 +135,7 @@ def form_xml(
         for value in values:
             _add(field, "value", value)
         if parameter.field_type.startswith("list-"):
-            named = parameter.options or dict.fromkeys(parameter.choices, "")
-            for value, label in named.items():
+            for value, label in parameter.named.items():
                 _add(_add(field, "option", label=label or value), "value", value)
     return form
 

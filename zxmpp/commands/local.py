@@ -25,17 +25,19 @@ from zxmpp.commands.data import (
     Conversation,
     DataCall,
     DataFace,
+    as_json,
     describe,
     encoded,
     values_of,
 )
-from zxmpp.commands.questions import MAX_OPEN
+from zxmpp.commands.questions import MAX_OPEN, TRIES
 from zxmpp.commands.roles import LOCAL, Who
 from zxmpp.commands.words import Line, WordList
 from zxmpp.errors import Cancelled, SocketError, Unanswered, UsageError
 from zxmpp.event import Failure, FramesEvent, Lifecycle, LifecycleEvent
 from zxmpp.failures import failure_of
-from zxmpp.handlers import FREE, Route, off_the_clock
+from zxmpp.handlers import FREE, Route
+from zxmpp.resting import off_the_clock
 from zxmpp.sockets import SocketSettings, SocketSource
 
 if TYPE_CHECKING:
@@ -47,8 +49,6 @@ __all__ = ["LocalFace"]
 
 log = logging.getLogger(__name__)
 
-#: How often a wrong answer is asked again.
-TRIES = 3
 #: Seconds after a connection broke, when its peer is looked for once more; doubled up to the longest,
 #: with which all peers are looked for while calls run. Not every broken connection is told of.
 PROBE_FIRST, PROBE_LONGEST = 0.1, 5.0
@@ -81,7 +81,7 @@ class _Talk(Conversation):
     def tell(self, frame: Any) -> None:
         """Send a frame, or what is made one. The call is over if it can't be sent."""
         source: Any = self._event.source
-        data = frame if isinstance(frame, bytes) else msgspec.json.encode(frame, enc_hook=str)
+        data = frame if isinstance(frame, bytes) else as_json(frame)
         try:
             source.socket.send([*self._event.envelope, data])
         except SocketError as error:
@@ -159,9 +159,8 @@ class LocalCall(DataCall):
 
 def _field(field: Any) -> dict[str, Any]:
     """A field of a question, for whoever asks a person."""
-    options = field.options or {choice: choice for choice in field.choices}
     return {
-        "name": field.name, "title": field.title, "type": field.field_type, "options": options,
+        "name": field.name, "title": field.title, "type": field.field_type, "options": field.named,
         "required": field.required, "default": field.words_of(field.fallback),
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -23,9 +24,11 @@ __all__ = ["Parameter", "fields_of"]
 
 _REQUIRED = inspect.Parameter.empty
 
+#: What people write for true and false, besides what msgspec takes.
+_SWITCHES = {"yes": True, "y": True, "on": True, "no": False, "n": False, "off": False}
 #: What a value is, in the names of XML Schema (XEP-0122).
 _DATATYPES = {int: "xs:integer", float: "xs:decimal"}
-_NAMES = {int: "a whole number", float: "a number", bool: "true or false", JID: "a JID"}
+_NAMES = {int: "a whole number", float: "a number", bool: "yes or no", JID: "a JID"}
 
 FieldType = Literal[
     "boolean", "jid-multi", "jid-single", "list-multi", "list-single", "text-multi", "text-single"
@@ -64,6 +67,17 @@ class Parameter(msgspec.Struct, frozen=True):
         """What a person reads."""
         return self.label or self.name.replace("_", " ").capitalize()
 
+    @classmethod
+    def of(cls, name: str, annotation: Any, default: Any = _REQUIRED, label: str = "") -> Parameter:
+        """The parameter that is annotated like that: of a list, `many`. TypeError if nobody could
+        give such a value."""
+        item = item_of(annotation)
+        made = cls(
+            name, annotation if item is None else item, default, item is not None, False, label
+        )
+        made.schema()
+        return made
+
     # -- reading ---------------------------------------------------------------------------------
 
     def convert(self, value: Any) -> Any:
@@ -72,12 +86,18 @@ class Parameter(msgspec.Struct, frozen=True):
         try:
             if self.options is not None and (type(value) is not str or value not in self.options):
                 raise ValueError
-            return msgspec.convert(value, self.type, strict=False, dec_hook=_decode)
-        except (msgspec.ValidationError, InvalidJID, ValueError) as error:
+            if isinstance(value, str) and bare(self.type) is bool:
+                value = _SWITCHES.get(value.lower(), value)
+            found = msgspec.convert(value, self.type, strict=False, dec_hook=_decode)
+            if isinstance(found, float) and not math.isfinite(found):
+                raise ValueError
+            return found
+        except (InvalidJID, ValueError) as error:
             shown = repr(value)
             if len(shown) > 100:
                 shown = shown[:100] + "..."
-            raise ValueError(f"{shown} is not {self.wanted}") from error
+            bounds = f" ({error})" if _bounded(self.type) else ""
+            raise ValueError(f"{shown} is not {self.wanted}{bounds}") from error
 
     def convert_field(self, values: Sequence[str]) -> Any:
         """The values of a form's field; none, or an empty one, is none given."""
@@ -114,14 +134,19 @@ class Parameter(msgspec.Struct, frozen=True):
     @property
     def choices(self) -> list[str]:
         """What there is to choose from, as words; empty if it is free."""
+        return list(self.named)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The choices, with what is shown of each."""
         if self.options is not None:
-            return list(self.options)
+            return dict(self.options)
         annotation = bare(self.type)
         if typing.get_origin(annotation) is Literal:
-            return [str(choice) for choice in typing.get_args(annotation)]
+            return {str(choice): str(choice) for choice in typing.get_args(annotation)}
         if isinstance(annotation, type) and issubclass(annotation, Enum):
-            return [str(member.value) for member in annotation]
-        return []
+            return {str(member.value): str(member.value) for member in annotation}
+        return {}
 
     @property
     def wanted(self) -> str:
@@ -135,7 +160,7 @@ class Parameter(msgspec.Struct, frozen=True):
     def field_type(self) -> FieldType:
         """Its field in a form (XEP-0004, 3.3)."""
         kind = bare(self.type)
-        if kind is bool:
+        if kind is bool and not self.many:
             return "boolean"
         if kind is JID:
             return "jid-multi" if self.many else "jid-single"
@@ -168,9 +193,9 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 def _decode(wanted: type, value: Any) -> Any:
-    if wanted is JID and isinstance(value, str):
+    if wanted is JID and isinstance(value, str) and value:
         return JID(value)
-    raise NotImplementedError(f"a word can't become a {wanted!r}")
+    raise ValueError
 
 
 def _schema(wanted: type) -> dict[str, Any]:
@@ -180,12 +205,18 @@ def _schema(wanted: type) -> dict[str, Any]:
 
 
 def bare(annotation: Any) -> Any:
-    """`annotation` without ``| None``."""
+    """`annotation` without ``| None``, and without what bounds it (msgspec.Meta)."""
+    if _bounded(annotation):
+        return bare(annotation.__origin__)
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         kept = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
         if len(kept) == 1:
-            return kept[0]
+            return bare(kept[0])
     return annotation
+
+
+def _bounded(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is typing.Annotated
 
 
 def item_of(annotation: Any) -> Any:
@@ -208,13 +239,7 @@ def fields_of(struct: type[msgspec.Struct]) -> list[Parameter]:
         if default is msgspec.NODEFAULT:
             factory = field.default_factory
             default = _REQUIRED if factory is msgspec.NODEFAULT else factory()
-        item = item_of(field.type)
-        found.append(
-            Parameter(
-                field.name, field.type if item is None else item, default, item is not None,
-                label=known.get(field.name, ""),
-            )
-        )  # fmt: skip
+        found.append(Parameter.of(field.name, field.type, default, known.get(field.name, "")))
     return found
 
 

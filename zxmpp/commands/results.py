@@ -30,6 +30,14 @@ class Table(Struct, frozen=True):
     rows: Sequence[Sequence[Any]]
     title: str = ""
 
+    def __post_init__(self) -> None:
+        for number, row in enumerate(self.rows, 1):
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"row {number} of a Table has {len(row)} cells, which has {len(self.columns)} "
+                    f"columns; give each row a cell for each column (None is empty)"
+                )
+
     def lines(self) -> list[str]:
         """Aligned, without trailing spaces."""
         cells = [list(self.columns), *([_cell(value) for value in row] for row in self.rows)]
@@ -54,8 +62,11 @@ class File(Struct, frozen=True):
     text: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or "\0" in self.name:
-            raise ValueError(f"{self.name!r} is no file's name: it has no folder, and is not empty")
+        if not self.name or "/" in self.name or not self.name.isprintable():
+            raise ValueError(
+                f"{self.name!r} is no file's name: it has no folder and no control characters, and "
+                f"is not empty"
+            )
 
     @property
     def type(self) -> str:

@@ -22,6 +22,7 @@ from zxmpp.commands.data import (
     Conversation,
     DataCall,
     DataFace,
+    as_json,
     describe,
     encoded,
     values_of,
@@ -76,7 +77,7 @@ class _Asked(Conversation):
         text = failure.text[:MAX_TEXT].encode(errors="replace").decode()
         body = {"type": "error", "condition": failure.condition, "text": text}
         problem = Problem(failure.condition, text)
-        self._driver.refuse(self.request, problem, [msgspec.json.encode(body)])
+        self._driver.refuse(self.request, problem, [as_json(body)])
 
 
 class ServiceCall(DataCall):
@@ -185,7 +186,7 @@ class ServiceFace(DataFace):
         else:
             asked.fail(failure_of(self._commands.unknown(name, self.who)))
             return
-        self._driver.answer(asked.request, [msgspec.json.encode(answer)])
+        self._driver.answer(asked.request, [as_json(answer)])
 
 
 def _read(frame: bytes, wanted: Any, what: str) -> Any:

@@ -17,10 +17,11 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from slixmpp.jid import InvalidJID
 
 from zxmpp.commands.call import Call
-from zxmpp.commands.parameters import Parameter, item_of, labels
+from zxmpp.commands.parameters import Parameter, labels
 from zxmpp.commands.words import Words
 from zxmpp.errors import PluginError, UsageError
 from zxmpp.event import StanzaEvent
@@ -48,7 +49,7 @@ class Signature:
         self._spread = False
         self._labels = labels(inspect.getdoc(function) or "")
         try:
-            hints = typing.get_type_hints(inspect.unwrap(function))
+            hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
         except NameError as error:
             raise PluginError(
                 f"command {command!r} ({function.__qualname__}): its annotations can't be read: "
@@ -80,18 +81,21 @@ class Signature:
                 f"line: there can be one such parameter, and its type is str"
             )
         self._spread |= kind is parameter.VAR_POSITIONAL
-        item = None if kind is parameter.VAR_POSITIONAL else item_of(annotation)
         if any(known.many for known in self.parameters):
             taken = next(known.name for known in self.parameters if known.many)
             raise PluginError(
                 f"command {self.command!r}: {name!r} comes after *{taken}: none is left"
             )
-        self.parameters.append(
-            Parameter(
-                name, annotation if item is None else item, parameter.default,
-                self._spread or item is not None, rest, self._labels.get(name, ""),
-            )
-        )  # fmt: skip
+        if kind is parameter.VAR_POSITIONAL:
+            annotation = list[annotation]
+        try:
+            made = Parameter.of(name, annotation, parameter.default, self._labels.get(name, ""))
+        except TypeError as error:
+            raise PluginError(
+                f"command {self.command!r}: nobody can give {name!r} a value of the type "
+                f"{annotation!r}; the types are in zxmpp.commands.parameters ({error})"
+            ) from error
+        self.parameters.append(msgspec.structs.replace(made, rest=rest))
         self._slots.append(self.parameters[-1])
 
     @property

@@ -75,9 +75,9 @@ class PipelineSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class GuardSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[guards]``: what one sender may do."""
 
-    #: Messages a second, on average. 0 switches the limit off.
+    #: Messages, and what else a handler takes, a second on average. 0 switches the limit off.
     rate: float = 5.0
-    #: Messages at once.
+    #: As many at once.
     burst: int = 20
 
     def __post_init__(self) -> None:

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 #: The longest line that is read, in bytes.
 MAX_LINE = 256 * 1024 * 1024
+#: What a line that is no JSON of ours raises.
+_WRONG = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 #: What is kept free for the last line.
 _LAST = 256
 
@@ -210,7 +212,7 @@ class Recording:
         try:
             first = next(lines, b"")
             found = msgspec.json.decode(first, type=dict)
-        except msgspec.MsgspecError:
+        except _WRONG:
             found = {}
         finally:
             lines.close()
@@ -227,7 +229,7 @@ class Recording:
             )
         try:
             self.header = _decode_header(first)
-        except msgspec.MsgspecError as error:
+        except _WRONG as error:
             raise ConfigError(f"{path}:1: the header is broken: {error}") from None
 
     def __iter__(self) -> Iterator[Entry]:
@@ -237,7 +239,7 @@ class Recording:
                 continue
             try:
                 yield _decode(line)
-            except msgspec.MsgspecError as error:
+            except _WRONG as error:
                 if not line.endswith(b"\n"):
                     log.warning("%s:%d: cut off here; the rest is good", self.path, number)
                     return

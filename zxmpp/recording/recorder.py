@@ -28,11 +28,12 @@ from slixmpp.xmlstream import StanzaBase
 
 from zxmpp.config import BROKER, Settings
 from zxmpp.event import Event, Failure, FramesEvent, LifecycleEvent, RequestEvent, Source
-from zxmpp.handlers import OWNER, Job, Route, Runner
+from zxmpp.handlers import OWNER, Job, Route
 from zxmpp.mdp.errors import NoAnswer
 from zxmpp.mdp.pending import Part, Pending
 from zxmpp.recording.format import FORMAT, Entry, Header, StreamPart, frame_of
 from zxmpp.recording.masking import Masker
+from zxmpp.runner import Runner
 from zxmpp.services import Services
 from zxmpp.sockets import SocketSource
 from zxmpp.streams import BaseStream

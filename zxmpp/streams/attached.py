@@ -14,6 +14,7 @@ from zxmpp.event import Lifecycle
 from zxmpp.streams.base import BaseStream, check_jid
 from zxmpp.streams.chat import Way
 from zxmpp.streams.observed import ObservedRooms
+from zxmpp.streams.settings import is_local
 from zxmpp.streams.source import Sink, StreamSource, Wants
 from zxmpp.streams.upload import Uploads
 
@@ -29,7 +30,9 @@ class AttachedStream(BaseStream):
     def __init__(self, name: str, xmpp: Any, sink: Sink, wants: Wants) -> None:
         self._rooms = ObservedRooms(xmpp)
         source = StreamSource(xmpp, name, sink, wants, self._rooms)
-        super().__init__(name, xmpp, source, Uploads(name, xmpp, lambda: str(xmpp.boundjid)))
+        local = is_local(xmpp.boundjid.domain)
+        uploads = Uploads(name, xmpp, lambda: str(xmpp.boundjid), local=local)
+        super().__init__(name, xmpp, source, uploads)
         self._handlers = [
             ("session_start", self._on_session),
             ("session_resumed", self._on_session),

@@ -14,11 +14,11 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 from slixmpp.exceptions import IqError
-from slixmpp.jid import JID
 
 from zxmpp.errors import StreamError
 from zxmpp.streams.chores import Chores
 from zxmpp.streams.pep import Pep
+from zxmpp.streams.room import bare_of
 from zxmpp.streams.rooms import Rooms
 
 __all__ = ["BOOKMARKS", "Bookmarks"]
@@ -81,18 +81,14 @@ class Bookmarks:
             joined += self._join(jid, conference)
 
     def _join(self, jid: str, conference: ET.Element) -> bool:
-        try:
-            bare = str(JID(jid).bare)
-        except ValueError:
-            bare = jid
+        bare = bare_of(jid) or jid
         if bare in self._left or self._rooms.get(bare) is not None:
             return False
         nick = conference.findtext(f"{{{BOOKMARKS}}}nick") or ""
         password = conference.findtext(f"{{{BOOKMARKS}}}password") or ""
         try:
-            JID(f"{bare}/{nick}" if nick else bare)
             self._rooms.join(bare, nick, password)
-        except (ValueError, StreamError) as error:
+        except StreamError as error:
             self._chores.counts["bookmark-not-joined"] += 1
             log.warning("a bookmark is left out: %s", error)
             return False

@@ -141,8 +141,7 @@ def _as_reply(body: str, event: StanzaEvent) -> tuple[str, list[ET.Element]]:
         lines = [*lines[:QUOTE_LINES], "..."]
     if event.room and event.nick:
         lines.insert(0, f"{event.nick}:")
-    # What is counted must be what is sent.
-    quotation = clean_text(quote("\n".join(lines)) + "\n") if lines else ""
+    quotation = quote("\n".join(lines)) + "\n" if lines else ""
     marks = [ET.Element(f"{{{REPLY}}}reply", {"to": event.from_, "id": reference})]
     if quotation:
         fallback = ET.Element(f"{{{FALLBACK}}}fallback", {"for": REPLY})

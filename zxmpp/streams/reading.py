@@ -25,6 +25,7 @@ from zxmpp.streams.names import (
     RECEIPTS,
     REPLY,
 )
+from zxmpp.streams.room import bare_of
 
 __all__ = ["MAX_REACTIONS", "Invitation", "Reaction", "own_words", "receipt_of", "reference_of"]
 
@@ -101,7 +102,7 @@ def _jid(text: str) -> JID:
 
 
 def _room(text: str) -> str:
-    bare = str(_jid(text).bare)
+    bare = bare_of(text)
     return bare if "@" in bare else ""
 
 

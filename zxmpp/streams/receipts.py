@@ -4,6 +4,7 @@ Rules:
 - Only who writes to us 1:1 gets one: never in rooms or for what came through one, never for errors,
   nor for what is delayed, an echo or a copy. A receipt is never confirmed.
 - It says that the message arrived here, not that a plugin handled it.
+- Nobody gets more than `RATE` a second, or `BURST` at once: each costs a stanza that goes out.
 - slixmpp's own xep_0184 on the stream does it in its way; then nothing is done here.
 """
 
@@ -15,11 +16,14 @@ from typing import Any
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
+from zxmpp.buckets import Buckets
 from zxmpp.streams.names import RECEIPTS
 from zxmpp.streams.source import StreamSource
 
 __all__ = ["Receipts"]
 
+#: Receipts for one sender, as messages in ``[guards]``.
+RATE, BURST = 5.0, 20
 _RECEIVED = f"{{{RECEIPTS}}}received"
 
 
@@ -29,6 +33,7 @@ class Receipts:
     def __init__(self, source: StreamSource) -> None:
         self._source = source
         self._xmpp: Any = source.xmpp
+        self._buckets = Buckets(RATE, BURST)
         asked = f"{{{self._xmpp.default_ns}}}message/{{{RECEIPTS}}}request"
         self._handler = Callback("zxmpp receipts", MatchXPath(asked), self._confirm)
         self._xmpp.register_handler(self._handler)
@@ -46,6 +51,9 @@ class Receipts:
             return
         event = self._source.arrivals.message(stanza)
         if event.marks or event.room or event.nick:
+            return
+        if self._buckets.take(event.sender):
+            self._source.counts["receipts-over-rate"] += 1
             return
         self._source.counts["receipts"] += 1
         received = ET.Element(_RECEIVED, {"id": id})

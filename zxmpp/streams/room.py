@@ -19,11 +19,17 @@ import msgspec
 from msgspec import Struct
 from slixmpp.jid import JID
 
+from zxmpp.errors import StreamError
 from zxmpp.streams.names import DISCO_INFO, MUC_USER, OCCUPANT_ID
+from zxmpp.streams.writing import clean_text
 
-__all__ = ["MAX_OCCUPANTS", "NOBODY", "Occupant", "Room", "RoomState", "bare_of"]
+__all__ = [
+    "MAX_OCCUPANTS", "NOBODY", "Occupant", "Room", "RoomState", "bare_of", "check_nick",
+]  # fmt: skip
 
 MAX_OCCUPANTS = 10_000
+#: Bytes of a nick (RFC 7622, 3.4).
+MAX_NICK = 1023
 #: Seconds that the room may take to say what it announces.
 ASK_TIMEOUT = 30.0
 
@@ -74,6 +80,16 @@ def _occupant(xml: Any) -> Occupant:
         affiliation if affiliation in _AFFILIATIONS else "",
         ids[0] if ids else "",
     )
+
+
+def check_nick(nick: str) -> None:
+    """StreamError if no room takes `nick` (RFC 7622, 3.4); an empty one is none yet."""
+    long = len(nick.encode(errors="replace")) > MAX_NICK
+    controls = clean_text(nick) != nick or "\n" in nick or "\t" in nick
+    if long or controls or (nick and not nick.strip()):
+        raise StreamError(
+            f"{nick[:100]!r} is no nick: it is too long, or has characters that no room takes"
+        )
 
 
 class Room:

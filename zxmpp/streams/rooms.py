@@ -31,7 +31,7 @@ from slixmpp.exceptions import IqError
 from zxmpp.errors import StreamError
 from zxmpp.event import Lifecycle
 from zxmpp.streams.names import MUC, MUC_USER, PING
-from zxmpp.streams.room import Room, RoomState, bare_of
+from zxmpp.streams.room import Room, RoomState, bare_of, check_nick
 from zxmpp.streams.settings import RoomSettings
 
 __all__ = ["Room", "RoomState", "Rooms"]
@@ -125,8 +125,9 @@ class Rooms:
             self.join(settings.bare, settings.nick, password)
 
     def join(self, jid: str, nick: str = "", password: str = "") -> Room:
-        """Be in a room from now on. StreamError for what is no room's JID. Idempotent."""
+        """Be in a room from now on. StreamError for what is no room's JID, or no nick. Idempotent."""
         bare = _room_jid(jid)
+        check_nick(nick)
         room = self._rooms.get(bare)
         if room is None:
             room = self._rooms[bare] = Room(bare, nick or self.nick, password)

@@ -6,7 +6,8 @@ Rules:
   configuration itself.
 - It is handed on as a plain str that nothing here logs or shows. slixmpp logs what it sends and
   receives at DEBUG: a filter on its logger masks SASL exchanges (RFC 6120, 6), the component
-  handshake (XEP-0114) and passwords of rooms (also of invitations, XEP-0249) and registrations.
+  handshake (XEP-0114), passwords of rooms (also of invitations, XEP-0249) and registrations, and
+  what opens a place for a file (XEP-0363, 5).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ WIRE_LOGGER = "slixmpp.xmlstream.xmlstream"
 
 _MASKED = "[masked]"
 _SECRET = re.compile(
-    r"(<(?:\w+:)?(auth|response|challenge|success|handshake|password)\b[^>]*(?<!/)>)"
+    r"(<(?:\w+:)?(?:(?:auth|response|challenge|success|handshake|password)\b"
+    r"|header\s+name=[\"'](?i:authorization|cookie)[\"'])[^>]*(?<!/)>)"
     r"[^<]*"
 )
 _ATTRIBUTE = re.compile(r"""(\bpassword=)(?:'[^']*'|"[^"]*")""")

@@ -58,7 +58,7 @@ class Stream(BaseStream):
         source.replies.max_bytes = settings.max_text_bytes
         uploads = Uploads(
             name, self.xmpp, lambda: str(JID(self.own_jid).bare), settings.upload_service,
-            settings.ca_file,
+            settings.ca_file, settings.on_this_machine,
         )  # fmt: skip
         super().__init__(name, self.xmpp, source, uploads)
         if settings.kind == "component":

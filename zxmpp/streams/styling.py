@@ -3,13 +3,15 @@
 Rules:
 - A text from elsewhere (a log line, what a worker says) is no mark-up: send it as `plain`, or as a
   `block`. Whatever it contains stays in there.
-- These are functions of text; nothing is sent here.
+- What is made here is what is sent: characters that are taken out of texts are gone before it is made.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Final
+
+from zxmpp.streams.writing import clean_text
 
 __all__ = ["FENCE", "Plain", "block", "plain", "quote"]
 
@@ -32,9 +34,9 @@ def plain(text: str) -> Plain:
 
 def block(text: str) -> str:
     """`text` as a preformatted block: a table, code, a log. It can't end the block."""
-    return f"{FENCE}\n{_CLOSES.sub(' ', text.strip(chr(10)))}\n{FENCE}"
+    return f"{FENCE}\n{_CLOSES.sub(' ', clean_text(text).strip(chr(10)))}\n{FENCE}"
 
 
 def quote(text: str) -> str:
     """`text` as a quotation."""
-    return "\n".join(f"> {line}" for line in text.split("\n"))
+    return "\n".join(f"> {line}" for line in clean_text(text).split("\n"))

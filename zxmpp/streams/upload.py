@@ -3,7 +3,8 @@
 Rules:
 - The service is looked for once a session (XEP-0030), unless the configuration names it. A file's
   size is compared with what the service takes before anything is asked for.
-- A slot is an address that the server chose: it is used with TLS only, save on this machine; no
+- A slot is an address that the server chose: it is used with TLS only. A server on this machine may
+  name this machine without; any other one could mean what listens here for us alone. No
   redirect is followed, and of its headers those that the XEP allows are sent.
 - Each step has a bound in time; a few uploads run at once, further ones wait for their turn.
 - aiohttp does the HTTP. It is imported when the first file is sent.
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 from slixmpp.exceptions import IqError, IqTimeout
-from slixmpp.jid import JID
+from slixmpp.jid import JID, InvalidJID
 
 from zxmpp.errors import StreamError
 from zxmpp.streams.settings import is_local
@@ -39,6 +40,10 @@ MAX_ASKED = 50
 AT_ONCE = 4
 #: Characters of a file's name.
 MAX_NAME = 100
+#: Digits of the largest size that a service may announce.
+MAX_DIGITS = 18
+#: A media type, with its parameters.
+_MEDIA_TYPE = re.compile(r"[!-.0-~]{1,100}/[!-~]{1,100}(?: ?;[ -~]{1,100})?")
 #: The headers that a slot may ask for (XEP-0363, 5).
 _HEADERS = frozenset({"authorization", "cookie", "expires"})
 
@@ -69,16 +74,19 @@ def safe_name(name: str) -> str:
 
 class Uploads:
     """Uploads of the stream `name`. `service` is the JID of the upload service, if it is known;
-    `ca_file` has certificates to trust besides the system's. `speaker` is who asks, on a component."""
+    `ca_file` has certificates to trust besides the system's. `speaker` is who asks, on a component.
+    `local`: the server is on this machine."""
 
     def __init__(
-        self, name: str, xmpp: Any, speaker: Callable[[], str], service: str = "", ca_file: str = ""
-    ) -> None:
+        self, name: str, xmpp: Any, speaker: Callable[[], str], service: str = "",
+        ca_file: str = "", local: bool = False,
+    ) -> None:  # fmt: skip
         self._name = name
         self._xmpp = xmpp
         self._speaker = speaker
         self._given = service
         self._ca_file = ca_file
+        self._local = local
         self._service: _Service | None = None
         self._turns = asyncio.Semaphore(AT_ONCE)
 
@@ -94,6 +102,8 @@ class Uploads:
             raise self._error("it needs aiohttp: pip install 'zxmpp[web]'") from error
         name = safe_name(name)
         media_type = media_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        if not _MEDIA_TYPE.fullmatch(media_type):
+            raise self._error(f"{media_type[:100]!r} is no media type; write one as image/png")
         try:
             async with self._turns, asyncio.timeout(PUT_SECONDS):
                 if isinstance(data, bytes):
@@ -159,7 +169,7 @@ class Uploads:
         disco = self._xmpp.plugin["xep_0030"]
         try:
             answer = await disco.get_info(jid=JID(jid), local=False, **self._how())
-        except (IqError, IqTimeout):
+        except (IqError, IqTimeout, InvalidJID):
             return None
         info = answer["disco_info"]
         if UPLOAD not in info["features"]:
@@ -168,7 +178,7 @@ class Uploads:
         for field in info.xml.iter("{jabber:x:data}field"):
             if field.get("var") == "max-file-size":
                 text = field.findtext("{jabber:x:data}value", "").strip()
-                limit = int(text) if text.isdecimal() else 0
+                limit = int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else 0
         return _Service(jid, limit)
 
     # -- the slot -------------------------------------------------------------------------------
@@ -197,9 +207,9 @@ class Uploads:
         }
         slot = _Slot(put.get("url", ""), get.get("url", ""), headers)
         for url in (slot.put, slot.get):
-            if not _is_safe(url):
-                raise self._error(f"{service} gave the address {url!r}, which has no TLS; set up "
-                                  f"https there")  # fmt: skip
+            if not _is_safe(url, self._local):
+                raise self._error(f"{service} gave the address {url!r}, which has no TLS or is none; "
+                                  f"set up https there")  # fmt: skip
         return slot
 
     async def _put(self, slot: _Slot, data: Any, size: int, media_type: str) -> None:
@@ -217,19 +227,22 @@ class Uploads:
                 ) as answer,
             ):
                 status = answer.status
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, ValueError) as error:
             raise self._error(f"{slot.put} can't be reached: {error}; check the server") from error
         if not 200 <= status < 300:
             raise self._error(f"{slot.put} answered {status}; see the server's log")
 
 
-def _is_safe(url: str) -> bool:
+def _is_safe(url: str, local: bool) -> bool:
+    """Whether `url` is one to go to, and to show. `local`: also without TLS, on this machine."""
+    if not url.isprintable() or " " in url:
+        return False
     try:
         parts = urlsplit(url)
     except ValueError:
         return False
-    local = parts.scheme == "http" and is_local(parts.hostname or "")
-    return bool(parts.hostname) and (parts.scheme == "https" or local)
+    here = local and parts.scheme == "http" and is_local(parts.hostname or "")
+    return bool(parts.hostname) and (parts.scheme == "https" or here)
 
 
 def _context(ca_file: str) -> ssl.SSLContext:

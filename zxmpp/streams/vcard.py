@@ -3,7 +3,8 @@
 Rules:
 - An account's are at its server: they are read at the session start, and written only where they
   are not what the configuration says. What it does not say stays as it is.
-- A component has no account: it answers for each of its addresses itself.
+- A component has no account: it answers for each of its addresses itself. Nobody gets more than
+  `BURST` answers at once, nor one more in less than `1 / RATE` seconds: a picture is large.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from slixmpp.exceptions import IqError
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
+from zxmpp.buckets import Buckets
 from zxmpp.errors import StreamError
 from zxmpp.streams.chores import CHORE_SECONDS
 from zxmpp.streams.pep import Pep
@@ -34,6 +36,8 @@ _TYPES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"),
           (b"GIF8", "image/gif"))  # fmt: skip
 #: The largest picture: it goes through a stanza, as base64.
 MAX_AVATAR = 200 * 1024
+#: A component's answers for one sender, a second and at once.
+RATE, BURST = 0.2, 10
 
 
 class Avatar(Struct, frozen=True):
@@ -80,6 +84,7 @@ class VCard:
         self._xmpp = xmpp
         self._texts = {"FN": settings.name, "DESC": settings.description, "URL": settings.url}
         self._handler: Callback | None = None
+        self._buckets = Buckets(RATE, BURST)
         if self.wanted and xmpp.is_component and "xep_0054" not in xmpp.plugin:
             asked = f"{{{xmpp.default_ns}}}iq/{_VCARD}vCard"
             self._handler = Callback("zxmpp vCard", MatchXPath(asked), self._answer)
@@ -117,6 +122,11 @@ class VCard:
     def _answer(self, iq: Any) -> None:
         if iq.xml.get("type") == "get":
             answer = iq.reply()
+            if self._buckets.take(iq.xml.get("from", "").partition("/")[0]):
+                answer["error"]["condition"] = "resource-constraint"
+                answer["error"]["type"] = "wait"
+                answer.send()
+                return
             vcard = ET.SubElement(answer.xml, f"{_VCARD}vCard")
             self.write_into(vcard)
             answer.send()

@@ -35,8 +35,10 @@ _CONTROLS = re.compile(f"{_ILLEGAL.pattern[:-1]}\x7f-\x9f]")
 
 def clean_text(text: str) -> str:
     """`text` without the characters that XML can't hold, and without control characters save tab
-    and the ends of lines."""
-    return text if text.isprintable() else _CONTROLS.sub("", text)
+    and the ends of lines. These are line feeds, as whoever receives it sees them (XML 1.0, 2.11)."""
+    if text.isprintable():
+        return text
+    return _CONTROLS.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
 
 
 class Writer:

@@ -5,6 +5,7 @@ Rules:
   another one could do things in the world.
 - What the recording says came in comes in when it says so; see `zxmpp.testing.stand_ins`.
 - Life-cycle changes are those of the recording; who is in which room follows from its presences.
+- What the owner's shell asks is not asked again, nor compared: it comes by no stream or socket of the bot.
 - Compared is what `zxmpp.testing.alike` makes of it: how conversations overlap is chance.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
@@ -20,6 +22,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from zxmpp.commands.roles import LOCAL
 from zxmpp.config import BROKER, BrokerSettings, PluginSettings, Settings
 from zxmpp.errors import ConfigError
 from zxmpp.event import Lifecycle, LifecycleEvent, RequestEvent, Source
@@ -27,6 +30,7 @@ from zxmpp.loader import find
 from zxmpp.mdp.broker.options import BrokerOptions
 from zxmpp.recording import Entry, Header, Recording, frame_bytes
 from zxmpp.sockets import SocketSettings
+from zxmpp.sockets.settings import TYPES
 from zxmpp.streams import RoomSettings, StreamSettings
 from zxmpp.testing.alike import Alike
 from zxmpp.testing.clock import VirtualClock
@@ -38,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds of virtual time that a stream may take to be online.
 LIMIT = 60.0
+_COMMAND = "{http://jabber.org/protocol/commands}command"
+_SESSION = re.compile(r'\bsessionid="([^"]*)"')
 
 
 class Replay(Struct, frozen=True):
@@ -73,24 +79,34 @@ async def _replay(recording: Recording, plugin: str, settings: Settings) -> Repl
     name = plugin if plugin in settings.plugins else find(plugin).name
     then, now = Alike(recording.header), Alike(recording.header)
 
+    sessions = _Sessions()
+
     def sent(entry: Entry) -> None:
+        sessions.told_now(entry)
         if entry.by == name:
             now.add(entry)
 
-    app = ReplayApp(_as_recorded(recording.header, settings, name, part), sent)
+    try:
+        as_recorded = _as_recorded(recording.header, settings, name, part)
+    except ValueError as error:
+        raise ConfigError(f"{recording.path}:1: the header is broken: {error}") from None
+    app = ReplayApp(as_recorded, sent)
     senders: Counter[str] = Counter()
     async with app:
-        player = _Player(app, recording)
+        player = _Player(app, recording, sessions)
         for entry in recording:
-            if entry.way == "out" and entry.by:
-                senders[entry.by] += 1
-                if entry.by == name:
-                    then.add(entry)
+            if entry.name == LOCAL:
+                continue
             try:
+                if entry.way == "out" and entry.by:
+                    senders[entry.by] += 1
+                    if entry.by == name:
+                        then.add(entry)
                 await player.play(entry)
-            except (ValueError, ET.ParseError, TimeoutError) as error:
+            except (ValueError, ET.ParseError, TimeoutError, LookupError, RecursionError) as error:
+                what = "was sent" if entry.way == "out" else "came in"
                 raise ConfigError(
-                    f"{recording.path}: what came in after {entry.t} s ({entry.kind} of "
+                    f"{recording.path}: what {what} after {entry.t} s ({entry.kind} of "
                     f"{entry.name}) can't be played: {error}"
                 ) from error
     diff: list[str] = []
@@ -114,6 +130,9 @@ def _as_recorded(header: Header, settings: Settings, name: str, plugin: PluginSe
         streams[stream] = msgspec.structs.replace(
             known, kind=part.kind, jid=part.jid, nick=part.nick, rooms=rooms
         )
+    for type in header.sockets.values():
+        if type not in TYPES:
+            raise ValueError(f"{type!r} is no type of socket")
     sockets = {
         socket: settings.sockets.get(socket, SocketSettings(type=type))
         for socket, type in header.sockets.items()
@@ -132,11 +151,54 @@ def _as_recorded(header: Header, settings: Settings, name: str, plugin: PluginSe
     )
 
 
+class _Sessions:
+    """Sessions of ad-hoc commands (XEP-0050): their ids are chance, so one of now goes by the request
+    that began it then, too."""
+
+    def __init__(self) -> None:
+        #: The id of then -> the request.
+        self._then: dict[str, tuple[str, ...]] = {}
+        #: The request -> the id of now.
+        self._now: dict[tuple[str, ...], str] = {}
+
+    @staticmethod
+    def _of(entry: Entry) -> tuple[tuple[str, ...], str]:
+        if entry.kind != "stanza" or "sessionid=" not in entry.xml:
+            return (), ""
+        try:
+            xml = ET.fromstring(entry.xml)
+        except ET.ParseError:
+            return (), ""  # it was sent as text
+        command = xml.find(_COMMAND)
+        request = (entry.name, xml.get("to", ""), xml.get("id", ""))
+        return request, "" if command is None else command.get("sessionid", "")
+
+    def told_then(self, entry: Entry) -> None:
+        request, id = self._of(entry)
+        if id:
+            self._then.setdefault(id, request)
+
+    def told_now(self, entry: Entry) -> None:
+        request, id = self._of(entry)
+        if id:
+            self._now[request] = id
+
+    def as_now(self, xml: str) -> str:
+        """What came in then, with the id of now."""
+
+        def anew(found: re.Match[str]) -> str:
+            id = self._now.get(self._then.get(found[1], ()), found[1])
+            return f'sessionid="{id}"'
+
+        return _SESSION.sub(anew, xml, count=1) if "sessionid=" in xml else xml
+
+
 class _Player:
     """Lets `app` hear the entries of a recording, each at its time."""
 
-    def __init__(self, app: ReplayApp, recording: Recording) -> None:
+    def __init__(self, app: ReplayApp, recording: Recording, sessions: _Sessions) -> None:
         self._app = app
+        self._sessions = sessions
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._stop: asyncio.Task[None] | None = None
@@ -146,6 +208,7 @@ class _Player:
     async def play(self, entry: Entry) -> None:
         """One entry. ValueError or ParseError if it can't be."""
         if entry.way == "out":
+            self._sessions.told_then(entry)
             self._asked(entry)
             return
         await asyncio.sleep(max(0.0, self._began + entry.t - self._loop.time()))
@@ -191,12 +254,14 @@ class _Player:
             key = ("iq", entry.name, xml.get("id", ""))
             if xml.get("type") in ("result", "error") and self._app.questions.answer(key, entry):
                 return
-        self._app.feed(entry.name, entry.xml)
+        self._app.feed(entry.name, self._sessions.as_now(entry.xml))
 
     def _frames(self, entry: Entry) -> None:
         if self._has(entry.name, self._app.sockets):
             message = [frame_bytes(frame) for frame in (*entry.envelope, *entry.frames)]
             receive = self._app.sockets[entry.name].socket.on_messages
+            if not message:
+                raise ValueError("a message has at least one frame")
             if receive is not None:
                 receive([message])
 

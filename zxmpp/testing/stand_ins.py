@@ -176,8 +176,9 @@ class ReplayApp(_MemoryApp):
         )
         self._loop = asyncio.get_running_loop()
         if guards.rate:
+            wants, clock = self.pipeline.wants, self._loop.time
             self.pipeline.guard(
-                StanzaEvent, RateLimit(guards.rate, guards.burst, clock=self._loop.time)
+                StanzaEvent, RateLimit(guards.rate, guards.burst, wants, clock=clock)
             )
         self.questions = Pairs()
         if broker is not None:
