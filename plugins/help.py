@@ -8,9 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-import difflib
-
-from zxmpp import Call, Plugin, UserError, command
+from zxmpp import Call, Plugin, command
 
 __all__ = ["Help"]
 
@@ -32,6 +30,4 @@ class Help(Plugin):
         name = command.removeprefix(commands.prefix)
         if (known := visible.get(name)) is not None:
             return f"Usage: {known.signature.usage}\n{known.help}".rstrip()
-        near = difflib.get_close_matches(name, visible, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"{commands.prefix}help lists what there is."
-        raise UserError(f"There is no command {commands.prefix}{name}. {hint}")
+        raise commands.unknown(name, call.who, commands.prefix)

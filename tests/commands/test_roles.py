@@ -110,9 +110,14 @@ def test_a_new_table_holds_at_once() -> None:
         (Who("eve@evil.net"), "owner", ("no: no entry of [roles] owner matches eve@evil.net; "
          "entries with a room count for who speaks there")),
         (Who(f"{ROOM}/B", ROOM, "member"), "owner",
-         f"no: no entry of [roles] owner matches {ROOM}/B in {ROOM} (affiliation member)"),
+         (f"no: no entry of [roles] owner matches {ROOM}/B in {ROOM} (affiliation member); "
+         f"for that room it has {{room = {ROOM}, affiliation = owner}}")),
         (Who(f"{ROOM}/B", ROOM), "owner", (f"no: no entry of [roles] owner matches {ROOM}/B in "
-         f"{ROOM} (neither affiliation nor occupant id)")),
+         f"{ROOM} (neither affiliation nor occupant id); for that room it has "
+         f"{{room = {ROOM}, affiliation = owner}}")),
+        (Who("bob@b.org", "x@rooms.example.org", "owner"), "owner",
+         ("no: no entry of [roles] owner matches bob@b.org in x@rooms.example.org "
+         "(affiliation owner)")),
         (Who("alice@example.org"), "gone", "no: there is no [roles] gone"),
     ],
 )  # fmt: skip

@@ -186,6 +186,10 @@ async def test_5000_sessions_are_bounded_and_freed(bot: TestBot) -> None:
     assert (opened, refused) == (sessions.IN_ALL, 5000 - sessions.IN_ALL)
     assert counts(bot)["sessions-full"] == refused
     assert (await bot.says("!pay 1")) == "paid"
+    # Some are kept for those who hold a role.
+    alice = Caller(bot, "alice@localhost/phone")
+    id = (await alice.calls("fire")).id
+    assert (await alice.calls("fire", id, "cancel")).status == "canceled"
     kept = face(bot).sessions
     living = weakref.WeakSet(o for o in gc.get_objects() if isinstance(o, Session))
     assert len(living) == sessions.IN_ALL

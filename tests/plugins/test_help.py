@@ -58,4 +58,11 @@ async def test_what_one_may_not_use_looks_as_if_it_did_not_exist() -> None:
         assert await bot.says("!help fired", sender=mallory) == (
             "There is no command !fired. !help lists what there is."
         )
-        assert "Did you mean echo?" in await bot.says("!help ecko", sender=mallory)
+        assert "Did you mean !echo?" in await bot.says("!help ecko", sender=mallory)
+
+
+async def test_a_long_name_is_not_said_back_whole() -> None:
+    async with TestBot(CONFIG) as bot:
+        reply = await bot.says(f"!help {'x' * 4000}")
+        assert reply.startswith("There is no command !xxx")
+        assert len(reply) < 200

@@ -244,7 +244,8 @@ class AdhocFace(Face):
         if self._commands.pipeline.draining:
             text = "This bot is stopping; try again later."
             raise Refused(text, "service-unavailable", "wait")
-        return self.sessions.open(event, command.name)
+        trusted = self._commands.roles.holds_any(who_of(event))
+        return self.sessions.open(event, command.name, trusted)
 
     def forget(self, event: StanzaEvent) -> Session | None:
         """What `event` began has ended; the session that it is in."""

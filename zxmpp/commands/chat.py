@@ -133,15 +133,16 @@ class ChatCall(Call):
         questions = self._command.commands.questions
         words = _words(field)
         text = "\n".join([*lines, *_hints(field, words)])
-        for _ in range(TRIES):
-            self._put(text, words)
-            answer = await questions.answer(
-                self.event, self._command.owner, question.timeout, lines[0] if lines else field.name
-            )
-            try:
-                return _read(field, words, answer)
-            except ValueError as error:
-                text = f"{error}. Try again, or say cancel."
+        about = lines[0] if lines else field.name
+        # First: what nobody waits for is not asked.
+        with questions.waits(self._command.owner):
+            for _ in range(TRIES):
+                self._put(text, words)
+                answer = await questions.answer(self.event, question.timeout, about)
+                try:
+                    return _read(field, words, answer)
+                except ValueError as error:
+                    text = f"{error}. Try again, or say cancel."
         raise Cancelled(f"That was no answer {TRIES} times; cancelled.")
 
     def _put(self, text: str, words: dict[str, str]) -> None:

@@ -59,6 +59,7 @@ class Request:
 
     @property
     def goes_on(self) -> bool:
+        """Whether it is one of `GO_ON`."""
         return self.action in GO_ON
 
     def values(self) -> dict[str, list[str]]:

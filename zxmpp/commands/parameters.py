@@ -54,6 +54,7 @@ class Parameter(msgspec.Struct, frozen=True):
 
     @property
     def required(self) -> bool:
+        """Whether a call without it is wrong."""
         return self.default is _REQUIRED and not self.many
 
     @property

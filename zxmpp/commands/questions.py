@@ -191,11 +191,10 @@ class Questions:
         finally:
             self._of[owner.name] -= 1
 
-    async def answer(self, event: StanzaEvent, owner: Owner, timeout: float, about: str) -> str:
-        """Wait for the next message of whoever sent `event`, there. Unanswered, Cancelled; Refused
-        if `owner` has too many open questions."""
-        with self.waits(owner):
-            text = await self._answer(event, timeout, about)
+    async def answer(self, event: StanzaEvent, timeout: float, about: str) -> str:
+        """Wait for the next message of whoever sent `event`, there: inside `waits`. Unanswered,
+        Cancelled."""
+        text = await self._answer(event, timeout, about)
         if self.cancels(text):
             raise Cancelled("Cancelled.")
         return text

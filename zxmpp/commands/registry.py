@@ -73,6 +73,7 @@ class Command:
         return call.present(self.function(*args, **named))
 
     def close(self) -> None:
+        """Remove it, if it is still the one of its name. Idempotent."""
         self.commands._forget(self)
 
 
@@ -97,6 +98,7 @@ class Commands:
         return len(self._by_name)
 
     def get(self, name: str) -> Command | None:
+        """The command `name`, whoever asks; `find` is for callers."""
         return self._by_name.get(name)
 
     def add(

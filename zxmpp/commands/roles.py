@@ -160,6 +160,10 @@ class Roles:
         """Whether `who` holds `role`."""
         return who.sender == LOCAL or self._entry(who, role) is not None
 
+    def holds_any(self, who: Who) -> bool:
+        """Whether `who` holds some role."""
+        return any(self.holds(who, role) for role in self._roles)
+
     def _entry(self, who: Who, role: str) -> Member | None:
         entries = self._roles.get(role, {})
         return next((entries[key] for key in _keys(who) if key in entries), None)
@@ -177,6 +181,12 @@ class Roles:
             said = [f"affiliation {who.affiliation}"] if who.affiliation else []
             said += [f"occupant id {who.occupant_id}"] if who.occupant_id else []
             why += f" in {who.room} ({', '.join(said) or 'neither affiliation nor occupant id'})"
+            there = [
+                str(entry)
+                for entry in dict.fromkeys(self._roles[role].values())
+                if isinstance(entry, RoomMember) and entry.room == who.room
+            ]
+            why += f"; for that room it has {', '.join(there)}" if there else ""
         elif any(isinstance(entry, RoomMember) for entry in self._roles[role].values()):
             why += "; entries with a room count for who speaks there"
         return why

@@ -7,7 +7,8 @@ Rules:
   far it is, and what it finds is kept for the next look.
 - Where no handler waits, a session ends when nobody has come back for `EXPIRY`; where one does, by
   that handler's own limits.
-- Sessions are bounded: for each full JID, for each bare JID, and in all. None holds on to a plugin.
+- Sessions are bounded: for each full JID, for each bare JID, and in all. Some are kept for those who
+  hold a role: strangers can't take all. None holds on to a plugin.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ __all__ = ["Session", "Sessions", "State"]
 
 #: Sessions of one full JID, of one bare JID, and of all.
 PER_JID, PER_PERSON, IN_ALL = 5, 10, 1000
+#: More of them, for those who hold a role.
+KEPT = 100
 #: Seconds without a next step until a session ends.
 EXPIRY = 300.0
 #: Seconds that an IQ waits for work to end. Clients give up after 30 or more.
@@ -82,6 +85,7 @@ class Session:
 
     @property
     def bare(self) -> str:
+        """The verified bare JID, by which sessions of one person are counted."""
         return self._who[0]
 
     @property
@@ -257,13 +261,14 @@ class Sessions:
             return None
         return session
 
-    def open(self, event: StanzaEvent, name: str) -> Session:
-        """A new session in the command `name`. Refused if there are too many."""
+    def open(self, event: StanzaEvent, name: str, trusted: bool = False) -> Session:
+        """A new session in the command `name`; `trusted` holds a role. Refused if there are too
+        many."""
         session = Session(self, event, name)
         if (
             self._of_jid[session.jid] >= PER_JID
             or self._of_person[session.bare] >= PER_PERSON
-            or len(self._by_id) >= IN_ALL
+            or len(self._by_id) >= IN_ALL + (KEPT if trusted else 0)
         ):
             self._counts["sessions-full"] += 1
             self._trim(session)

@@ -100,6 +100,7 @@ class Signature:
 
     @property
     def usage(self) -> str:
+        """The line that says how it is called: ``!cmd <needed> [optional]``."""
         return " ".join((self.command, *(parameter.usage() for parameter in self.parameters)))
 
     def schema(self) -> dict[str, Any]:
@@ -179,6 +180,7 @@ class Signature:
         return args, named
 
     def wrong(self, what: str) -> UsageError:
+        """What to raise where `what` is wrong with the arguments."""
         return UsageError(f"{what}. Usage: {self.usage}")
 
 
