@@ -152,25 +152,30 @@ async def shout(text: str) -> str:
     return text.upper()
 
 
+async def exchange(bot: TestBot) -> None:
+    """A message and its answer, and two requests to a service."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.linger = 0
+        dealer.routing_id = b"me"
+        dealer.connect(bot.app.socket("desk").bound[0])
+        dealer.send_multipart([b"hi", b"\xfe"])
+        async with asyncio.timeout(10):
+            while not dealer.poll(0):
+                await asyncio.sleep(0.01)
+        assert dealer.recv_multipart() == [b"HI", b"\xff"]
+    worker = Worker("shout", shout, connect=bot.app.services.bound[0])
+    serving = asyncio.ensure_future(worker.serve())
+    assert await bot.says("!ask hello") == "HELLO"
+    assert await bot.says("!ask again") == "Once is enough."
+    worker.stop()
+    async with asyncio.timeout(10):
+        await serving
+
+
 async def test_frames_and_what_services_answer() -> None:
     entries: list[Entry] = []
     async with TestBot(SOCKETS, [Desk], recorder=Recorder(entries.append)) as bot:
-        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
-            dealer.linger = 0
-            dealer.routing_id = b"me"
-            dealer.connect(bot.app.socket("desk").bound[0])
-            dealer.send_multipart([b"hi", b"\xfe"])
-            async with asyncio.timeout(10):
-                while not dealer.poll(0):
-                    await asyncio.sleep(0.01)
-            assert dealer.recv_multipart() == [b"HI", b"\xff"]
-        worker = Worker("shout", shout, connect=bot.app.services.bound[0])
-        serving = asyncio.ensure_future(worker.serve())
-        assert await bot.says("!ask hello") == "HELLO"
-        assert await bot.says("!ask again") == "Once is enough."
-        worker.stop()
-        async with asyncio.timeout(10):
-            await serving
+        await exchange(bot)
     heard, said = (
         next(e for e in entries if e.kind == "frames" and e.name == "desk" and e.way == way)
         for way in ("in", "out")
@@ -217,6 +222,21 @@ async def test_masked_texts_are_nowhere() -> None:
         await bot.says("just a plan")
     assert "plan" not in str(entries)
     assert [e for e in entries if e.way == "in" and "<body>!echo masked-" in e.xml]
+
+
+async def test_masked_frames_are_nowhere() -> None:
+    entries: list[Entry] = []
+    masker = Masker("!", lambda name: name == "ask")
+    async with TestBot(SOCKETS, [Desk], recorder=Recorder(entries.append, masker)) as bot:
+        await exchange(bot)
+    by_socket = [e for e in entries if e.name == "desk" and e.kind == "frames"]
+    asked = [e for e in entries if e.kind in ("request", "answer")]
+    assert [e.way for e in by_socket] == ["in", "out"]
+    assert len(asked) >= 4
+    frames = [frame for entry in (*by_socket, *asked) for frame in entry.frames]
+    assert frames
+    assert all(str(frame).startswith("masked-") for frame in frames if frame), frames
+    assert not any("Once" in entry.detail for entry in asked)
 
 
 @virtual_time
