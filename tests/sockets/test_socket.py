@@ -725,11 +725,11 @@ async def test_the_end_of_the_context_closes_the_socket(
     asyncio.get_running_loop().remove_reader(late._fd)
     ender = threading.Thread(target=own.term, daemon=True)
     ender.start()
-    if first == "its monitor":
-        while pull._monitor._pair.closed is False:
-            await asyncio.sleep(0.01)
-        pull._pump.look()
     async with asyncio.timeout(LIMIT):
+        if first == "its monitor":
+            while not pull._monitor._pair.closed:
+                await asyncio.sleep(0.01)
+            pull._pump.look()
         while not pull.closed:
             await asyncio.sleep(0.01)
         while ender.is_alive():

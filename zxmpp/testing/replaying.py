@@ -17,6 +17,7 @@ import logging
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Container
 from pathlib import Path
 
 import msgspec
@@ -238,8 +239,8 @@ class _Player:
                 key = ("iq", entry.name, xml.get("id", ""))
                 self._app.questions.asked_then(iq_kind(entry.name, xml), key)
 
-    def _has(self, name: str, among: object) -> bool:
-        if name in among:  # type: ignore[operator]
+    def _has(self, name: str, among: Container[str]) -> bool:
+        if name in among:
             return True
         if name not in self._missing and name != BROKER:
             self._missing.add(name)
